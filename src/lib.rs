@@ -1,0 +1,4 @@
+//! pailfs mounts an S3 bucket as a directory. ARCHITECTURE.md is the map.
+
+pub mod fs;
+pub mod store;

@@ -96,6 +96,9 @@ pub struct Details {
     pub message: String,
     /// Region the store named for a bucket that lives elsewhere.
     pub region: Option<String>,
+    /// How often the request was sent, where the operation counts it (put, copy, delete and complete do): a
+    /// write that was sent more than once may have been done by an earlier attempt. 0 when not counted.
+    pub attempts: u32,
     /// What it came from.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -130,8 +133,16 @@ impl StoreError {
             request_id: None,
             message: message.into(),
             region: None,
+            attempts: 0,
             source: None,
         }))
+    }
+
+    /// The same error with the S3 code a store would have sent.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
     }
 }
 

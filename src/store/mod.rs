@@ -4,5 +4,8 @@
 //! Deliberately does not: know files, inodes or paths; retry what the SDK retries already.
 
 pub mod error;
+pub mod memory;
 pub mod object_store;
+pub mod s3;
 pub mod types;
+pub mod validate;

@@ -60,6 +60,33 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 23] = [
+        Self::NotFound,
+        Self::NoSuchBucket,
+        Self::UploadGone,
+        Self::Precondition,
+        Self::Conflict,
+        Self::NotModified,
+        Self::InvalidRange,
+        Self::AccessDenied,
+        Self::Credentials,
+        Self::ClockSkew,
+        Self::WrongRegion,
+        Self::InvalidBucketName,
+        Self::InvalidRequest,
+        Self::TooLarge,
+        Self::QuotaExceeded,
+        Self::Archived,
+        Self::Unsupported,
+        Self::Throttled,
+        Self::ServerFault,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Corrupt,
+        Self::Protocol,
+    ];
+
     /// Whether the same call may succeed later without anyone doing anything.
     pub fn is_transient(self) -> bool {
         matches!(
@@ -165,5 +192,17 @@ impl fmt::Display for StoreError {
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|s| &**s as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_numbered_as_listed() {
+        for (at, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
     }
 }

@@ -12,7 +12,6 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -245,29 +244,30 @@ fn chunks(mut body: Bytes) -> Vec<Bytes> {
     chunks
 }
 
-fn done<'a, T: Send + 'a>(result: Result<T>) -> BoxFuture<'a, Result<T>> {
-    Box::pin(ready(result))
+/// The work is done when the future is polled, as with a request: a call that is dropped before has no effect.
+fn lazy<'a, T: Send + 'a>(work: impl FnOnce() -> Result<T> + Send + 'a) -> BoxFuture<'a, Result<T>> {
+    Box::pin(async move { work() })
 }
 
 impl ObjectStore for MemoryStore {
     fn list(&self, request: ListRequest) -> BoxFuture<'_, Result<ListPage>> {
-        done(self.state.lock().list(&request, self.page_size))
+        lazy(move || self.state.lock().list(&request, self.page_size))
     }
 
     fn list_buckets(&self) -> BoxFuture<'_, Result<Vec<BucketInfo>>> {
-        done(Ok(self.state.lock().buckets()))
+        lazy(move || Ok(self.state.lock().buckets()))
     }
 
     fn head_bucket<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<()>> {
-        done(self.state.lock().bucket("HeadBucket", bucket).map(drop))
+        lazy(move || self.state.lock().bucket("HeadBucket", bucket).map(drop))
     }
 
     fn head<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<ObjectInfo>> {
-        done(self.head_now(path))
+        lazy(move || self.head_now(path))
     }
 
     fn get<'a>(&'a self, path: &'a ObjectPath, request: GetRequest) -> BoxFuture<'a, Result<GetResponse>> {
-        done(self.get_now(path, &request))
+        lazy(move || self.get_now(path, &request))
     }
 
     fn put<'a>(
@@ -278,15 +278,15 @@ impl ObjectStore for MemoryStore {
         tags: &'a BTreeMap<String, String>,
         condition: Condition,
     ) -> BoxFuture<'a, Result<Written>> {
-        done(self.put_now(path, body, properties, tags, &condition))
+        lazy(move || self.put_now(path, body, properties, tags, &condition))
     }
 
     fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Written>> {
-        done(self.copy_now(&request))
+        lazy(move || self.copy_now(&request))
     }
 
     fn delete<'a>(&'a self, path: &'a ObjectPath, condition: Condition) -> BoxFuture<'a, Result<()>> {
-        done(self.delete_now("DeleteObject", path, &condition))
+        lazy(move || self.delete_now("DeleteObject", path, &condition))
     }
 
     fn delete_batch<'a>(
@@ -294,7 +294,7 @@ impl ObjectStore for MemoryStore {
         bucket: &'a str,
         entries: Vec<DeleteEntry>,
     ) -> BoxFuture<'a, Result<Vec<DeleteFailure>>> {
-        done(self.delete_batch_now(bucket, entries))
+        lazy(move || self.delete_batch_now(bucket, entries))
     }
 
     fn create_upload<'a>(
@@ -303,7 +303,7 @@ impl ObjectStore for MemoryStore {
         properties: &'a Properties,
         tags: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Result<UploadId>> {
-        done(self.create_upload_now(path, properties, tags))
+        lazy(move || self.create_upload_now(path, properties, tags))
     }
 
     fn upload_part<'a>(
@@ -313,7 +313,7 @@ impl ObjectStore for MemoryStore {
         number: u32,
         body: Body,
     ) -> BoxFuture<'a, Result<Part>> {
-        done(self.upload_part_now(path, upload, number, body))
+        lazy(move || self.upload_part_now(path, upload, number, body))
     }
 
     fn copy_part<'a>(
@@ -325,7 +325,7 @@ impl ObjectStore for MemoryStore {
         from_etag: &'a ETag,
         range: (u64, u64),
     ) -> BoxFuture<'a, Result<Part>> {
-        done(self.copy_part_now(path, upload, number, from, from_etag, range))
+        lazy(move || self.copy_part_now(path, upload, number, from, from_etag, range))
     }
 
     fn complete_upload<'a>(
@@ -335,11 +335,11 @@ impl ObjectStore for MemoryStore {
         parts: &'a [Part],
         condition: Condition,
     ) -> BoxFuture<'a, Result<Written>> {
-        done(self.complete_upload_now(path, upload, parts, &condition))
+        lazy(move || self.complete_upload_now(path, upload, parts, &condition))
     }
 
     fn abort_upload<'a>(&'a self, path: &'a ObjectPath, upload: &'a UploadId) -> BoxFuture<'a, Result<()>> {
-        done(self.abort_upload_now(path, upload))
+        lazy(move || self.abort_upload_now(path, upload))
     }
 
     fn list_parts<'a>(
@@ -347,7 +347,7 @@ impl ObjectStore for MemoryStore {
         path: &'a ObjectPath,
         upload: &'a UploadId,
     ) -> BoxFuture<'a, Result<Vec<Part>>> {
-        done(self.list_parts_now(path, upload))
+        lazy(move || self.list_parts_now(path, upload))
     }
 
     fn list_uploads<'a>(
@@ -355,11 +355,11 @@ impl ObjectStore for MemoryStore {
         bucket: &'a str,
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<PendingUpload>>> {
-        done(self.list_uploads_now(bucket, prefix))
+        lazy(move || self.list_uploads_now(bucket, prefix))
     }
 
     fn tags<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<BTreeMap<String, String>>> {
-        done(self.tags_now(path))
+        lazy(move || self.tags_now(path))
     }
 
     fn set_tags<'a>(
@@ -367,7 +367,7 @@ impl ObjectStore for MemoryStore {
         path: &'a ObjectPath,
         tags: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Result<()>> {
-        done(self.set_tags_now(path, tags))
+        lazy(move || self.set_tags_now(path, tags))
     }
 
     fn presign<'a>(
@@ -377,6 +377,6 @@ impl ObjectStore for MemoryStore {
         _expires: Duration,
     ) -> BoxFuture<'a, Result<String>> {
         let message = "objects in memory have no address";
-        done(Err(StoreError::new(ErrorKind::Unsupported, "Presign", path, message)))
+        lazy(move || Err(StoreError::new(ErrorKind::Unsupported, "Presign", path, message)))
     }
 }

@@ -97,7 +97,7 @@ impl Clients {
             base = base.allow_no_auth();
         }
         let is_aws = is_aws(endpoint.as_deref());
-        let follows_region = config.region.is_none() && is_aws;
+        let follows_region = config.region.is_none();
         let service = Arc::new(views(&base, &config, "service", None));
         Ok(Self { base, config, follows_region, is_aws, service, buckets: RwLock::default() })
     }
@@ -123,8 +123,8 @@ impl Clients {
         views.clone()
     }
 
-    /// Sends later requests for the bucket to the region that the store named for it. False when the user
-    /// chose the region or the endpoint, which is not ours to change.
+    /// Makes later requests for the bucket in the region that the store named for it. False when the user chose
+    /// the region, which is not ours to change.
     pub(super) fn follow(&self, bucket: &str, region: &str) -> bool {
         if !self.follows_region {
             return false;

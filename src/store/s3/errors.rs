@@ -38,10 +38,7 @@ where
             };
             let mut mapped = StoreError::new(kind, operation, target, message);
             mapped.code = code.map(str::to_owned);
-            mapped.region = service.raw().headers().get(REGION_HEADER).map(str::to_owned);
-            if mapped.region.is_some() && matches!(status, 301 | 307) {
-                mapped.kind = ErrorKind::WrongRegion;
-            }
+            mapped.region = region(service.raw());
             mapped
         }
         SdkError::ResponseError(response) => {
@@ -103,6 +100,18 @@ pub(super) fn from_body(operation: &'static str, target: impl Display, error: By
 /// The kind of one error of a DeleteObjects answer.
 pub(super) fn kind_of_entry(code: Option<&str>) -> ErrorKind {
     code.and_then(kind_of_code).unwrap_or(ErrorKind::Protocol)
+}
+
+/// The region that an answer names: in a header, or in the body of AuthorizationHeaderMalformed and
+/// PermanentRedirect.
+fn region(response: &HttpResponse) -> Option<String> {
+    if let Some(region) = response.headers().get(REGION_HEADER) {
+        return Some(region.to_owned());
+    }
+    let body = std::str::from_utf8(response.body().bytes()?).ok()?;
+    let (_, rest) = body.split_once("<Region>")?;
+    let (region, _) = rest.split_once("</Region>")?;
+    Some(region.to_owned())
 }
 
 fn request_id<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {

@@ -189,7 +189,8 @@ async fn a_corrupt_body_is_noticed_where_a_checksum_exists() {
         assert!(s.read("k").await.unwrap() == body);
         remote.calm();
         remote.fault(Fault::new(FaultKind::CorruptBody).on("GetObject"));
-        let read = s.read("k").await.map(|_| "no error");
+        let read =
+            s.read("k").await.map(|body| assert!(body == pattern(300_000), "{algorithm:?}: damage passed"));
         assert_eq!(kind(read), ErrorKind::Corrupt, "{algorithm:?}");
         assert_eq!(remote.requests("GetObject"), 1);
     }

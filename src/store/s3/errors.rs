@@ -13,7 +13,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStreamError;
 
-use crate::store::error::{ErrorKind, StoreError};
+use aws_smithy_checksums::body::validate::Error as ChecksumError;
+
+use crate::store::error::{BAD_DIGEST, ErrorKind, StoreError};
 
 /// Header in which AWS names the region of a bucket.
 const REGION_HEADER: &str = "x-amz-bucket-region";
@@ -93,6 +95,9 @@ pub(super) fn from_body(operation: &'static str, target: impl Display, error: By
         _ => ErrorKind::Corrupt,
     };
     let mut mapped = StoreError::new(kind, operation, target, context(&error));
+    if find::<ChecksumError>(&error).is_some() {
+        mapped = mapped.with_code(BAD_DIGEST);
+    }
     mapped.source = Some(Arc::new(error));
     mapped
 }

@@ -476,7 +476,7 @@ fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     std::iter::from_fn(move || {
         let start = at;
         at = (start - start % GET_MAX_BYTES).saturating_add(GET_MAX_BYTES).min(range.end);
-        (start < range.end).then(|| start..at)
+        (start < range.end).then_some(start..at)
     })
 }
 

@@ -329,4 +329,17 @@ impl ContentStore {
             self.bury_later(&replaced);
         }
     }
+
+    /// Objects in the index.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.index.lock().by_identity.len()
+    }
+
+    /// What all objects in the index count.
+    #[cfg(test)]
+    pub(super) fn allocated_sum(&self) -> u64 {
+        let index = self.index.lock();
+        index.by_identity.values().map(|entry| entry.object.state.lock().allocated.total_bytes()).sum()
+    }
 }

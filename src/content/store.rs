@@ -274,8 +274,12 @@ impl ContentStore {
         let doomed = {
             let mut index = self.index.lock();
             let mut state = object.state.lock();
+            state.handles -= 1;
             if index.holds(object, &state) {
                 index.drop_if_unused(object, &state);
+                false
+            } else if state.handles > 0 {
+                // Another handle was made in the last moment of this one.
                 false
             } else {
                 index.lru.pop(&object.id);

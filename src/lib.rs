@@ -1,6 +1,8 @@
 //! pailfs mounts an S3 bucket as a directory. ARCHITECTURE.md is the map.
 
 pub mod config;
+pub mod daemon;
 pub mod failure;
 pub mod fs;
 pub mod store;
+pub mod telemetry;

@@ -15,6 +15,8 @@ pub struct Machine {
     pub cache_home: Option<PathBuf>,
     /// `$HOME`.
     pub home: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
     /// Directory that relative paths start from.
     pub current_dir: PathBuf,
     /// Endpoint that the AWS variables name, `AWS_ENDPOINT_URL_S3` before `AWS_ENDPOINT_URL`.
@@ -32,6 +34,7 @@ impl Machine {
             memory_bytes: memory_bytes(),
             cache_home: path("XDG_CACHE_HOME").filter(|p| p.is_absolute()),
             home: path("HOME"),
+            runtime_dir: path("XDG_RUNTIME_DIR").filter(|p| p.is_absolute()),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             aws_endpoint: text("AWS_ENDPOINT_URL_S3").or_else(|| text("AWS_ENDPOINT_URL")),
         }
@@ -90,6 +93,7 @@ mod tests {
             memory_bytes: None,
             cache_home: None,
             home: Some("/home/u".into()),
+            runtime_dir: None,
             current_dir: "/work".into(),
             aws_endpoint: None,
         }

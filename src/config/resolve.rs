@@ -365,6 +365,7 @@ mod tests {
             memory_bytes: Some(2 * GIB),
             cache_home: None,
             home: Some("/home/u".into()),
+            runtime_dir: None,
             current_dir: "/work".into(),
             aws_endpoint: None,
         }

@@ -1,5 +1,6 @@
 //! pailfs mounts an S3 bucket as a directory. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod failure;

@@ -5,6 +5,7 @@ pub mod mount_dir;
 pub mod mountpoint;
 pub mod preflight;
 pub mod run_state;
+pub mod stop;
 
 use crate::config::machine::Machine;
 use crate::config::resolve::Settings;

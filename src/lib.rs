@@ -1,4 +1,5 @@
 //! pailfs mounts an S3 bucket as a directory. ARCHITECTURE.md is the map.
 
 pub mod fs;
+pub mod namespace;
 pub mod store;

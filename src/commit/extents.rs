@@ -132,7 +132,7 @@ pub fn sources(
 ) -> Vec<(Range<u64>, Source)> {
     let mut out = Vec::new();
     let mut at = range.start;
-    let mut gap = |from: u64, to: u64, out: &mut Vec<(Range<u64>, Source)>| {
+    let gap = |from: u64, to: u64, out: &mut Vec<(Range<u64>, Source)>| {
         if from < to.min(base_len) {
             out.push((from..to.min(base_len), Source::Base));
         }

@@ -89,8 +89,9 @@ impl Committer {
     async fn send_parts(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<Written> {
         let part_size = plan::part_size_bytes(self.config.part_size_bytes, capture.size);
         let parts = plan::plan(&capture.sources, capture.base.is_some(), part_size);
+        let parts = &parts;
         let make = |upload: UploadId| async move {
-            stream::iter(parts_of(&parts))
+            stream::iter(parts.iter().cloned())
                 .map(|part| self.send_part(job, file, capture, &upload, part))
                 .buffered(self.config.upload_concurrency)
                 .try_collect::<Vec<Part>>()
@@ -176,8 +177,9 @@ impl Committer {
     ) -> Result<Written> {
         let parts = plan::plan(&[(0..version.size, super::extents::Source::Base)], true, 0);
         let tags = self.store.tags(from).await?;
+        let parts = &parts;
         let make = |upload: UploadId| async move {
-            stream::iter(parts_of(&parts))
+            stream::iter(parts.iter().cloned())
                 .map(|part| {
                     let upload = upload.clone();
                     async move {
@@ -194,10 +196,6 @@ impl Committer {
         };
         self.upload(to, properties, &tags, condition, make).await
     }
-}
-
-fn parts_of(parts: &[PlannedPart]) -> Vec<PlannedPart> {
-    parts.to_vec()
 }
 
 /// Pieces of the base from the local cache; `None` when one was evicted meanwhile.

@@ -1,5 +1,6 @@
 //! From a name to an inode, asking S3 when nothing fresh is known.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join;
@@ -30,7 +31,7 @@ enum Remote {
 impl Namespace {
     /// The inode of `name` in `parent` with its attributes known, or `None` when there is no such name.
     /// Costs nothing when fresh, else at most two requests at once (one more for a directory's attributes).
-    pub async fn child(&self, parent: Ino, name: &str) -> Result<Option<Ino>> {
+    pub async fn child(self: &Arc<Self>, parent: Ino, name: &str) -> Result<Option<Ino>> {
         match self.local(parent, name)? {
             Local::Missing => return Ok(None),
             Local::Is(ino) => match self.ensure_attrs(ino).await {
@@ -83,7 +84,9 @@ impl Namespace {
                 let marker = self.ask_prefix(dir, &component).await?;
                 Ok(marker.map_or(Remote::Missing, |marker| Remote::Directory { component, marker }))
             }
-            Parsed::Long { visible, .. } => self.ask_long(dir, &visible, name).await,
+            Parsed::Long { visible, .. } | Parsed::LongDirBeside { visible, .. } => {
+                self.ask_long(dir, &visible, name).await
+            }
         }
     }
 
@@ -145,7 +148,7 @@ impl Namespace {
             }
             for prefix in &page.prefixes {
                 let component = prefix[dir.prefix.len()..].trim_end_matches('/');
-                if escape::to_name(component) == name {
+                if escape::to_name(component) == name || escape::dir_beside_file(component) == name {
                     return Ok(Remote::Directory { component: component.to_owned(), marker: Marker::Unknown });
                 }
             }
@@ -158,7 +161,7 @@ impl Namespace {
 
     /// Takes over an answer that was asked for at `started`; what changed here since then wins.
     fn merge(&self, parent: Ino, name: &str, remote: Remote, started: Instant) -> Option<Ino> {
-        let mut table = self.table();
+        let table = self.table();
         if let Some(Child::Node(ino)) = table.child(parent, name) {
             let ino = *ino;
             let node = table.get(ino)?;
@@ -326,7 +329,7 @@ impl Namespace {
                 Err(Error::Invalid("this name stands for a key that cannot be made through the mount"))
             }
             Parsed::Plain(component) => Ok(component),
-            Parsed::DirBeside(_) | Parsed::Long { .. } => {
+            Parsed::DirBeside(_) | Parsed::Long { .. } | Parsed::LongDirBeside { .. } => {
                 Err(Error::Invalid("escaped names of this kind only name what is there already"))
             }
         }

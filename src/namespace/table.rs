@@ -321,6 +321,18 @@ impl Table {
         found
     }
 
+    /// Everything that only listings told about below `top` has to be asked for again.
+    pub fn expire_below(&mut self, top: Ino) {
+        for ino in self.subtree(top) {
+            if let Some(dir) = self.nodes.get_mut(&ino).and_then(|n| n.dir.as_mut())
+                && dir.children.values().any(|c| matches!(c, Child::Listed(_)))
+            {
+                dir.children.retain(|_, child| matches!(child, Child::Node(_)));
+                dir.complete = None;
+            }
+        }
+    }
+
     /// Directory times after a name in it changed here. They stay in memory: one request per created file
     /// to store them would be the wrong trade.
     pub fn touch_dir(&mut self, ino: Ino) {

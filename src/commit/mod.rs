@@ -27,6 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use self::claims::{Claims, Scope};
@@ -167,13 +169,16 @@ impl Committer {
     }
 
     /// Commits the clones of an object that is about to change or to go.
-    pub async fn settle_clones(self: &Arc<Self>, source: &ObjectPath) {
-        let clones = self.clones.lock().remove(source).unwrap_or_default();
-        for ino in clones {
-            if let Err(error) = self.commit(ino).await {
-                tracing::warn!(%source, ino = ino.0, %error, "a pending copy of a changing file failed");
+    pub fn settle_clones<'a>(self: &'a Arc<Self>, source: &'a ObjectPath) -> BoxFuture<'a, ()> {
+        async move {
+            let clones = self.clones.lock().remove(source).unwrap_or_default();
+            for ino in clones {
+                if let Err(error) = self.commit(ino).await {
+                    tracing::warn!(%source, ino = ino.0, %error, "a pending copy of a changing file failed");
+                }
             }
         }
+        .boxed()
     }
 
     /// Puts everything that changed up to now into S3 and returns when it is there. Goes on when the caller

@@ -85,8 +85,11 @@ async fn copy_ranges(
 fn target(dir: &Path, job: &Job) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let last = job.path.key.rsplit('/').next().unwrap_or_default();
-    let name: String =
-        last.chars().take(40).map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let name: String = last
+        .chars()
+        .take(40)
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .collect();
     dir.join(format!("{}-{:09}-{name}.bytes", now.as_secs(), now.subsec_nanos()))
 }
 

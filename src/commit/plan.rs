@@ -58,7 +58,8 @@ pub fn plan(sources: &[(Range<u64>, Source)], has_base: bool, part_size: u64) ->
     let mut parts = Vec::new();
     let last = merged.len().saturating_sub(1);
     for (i, (range, copy)) in merged.into_iter().enumerate() {
-        let pieces = if copy { split_evenly(&range, COPY_MAX_BYTES) } else { split(&range, part_size, i == last) };
+        let pieces =
+            if copy { split_evenly(&range, COPY_MAX_BYTES) } else { split(&range, part_size, i == last) };
         for range in pieces {
             parts.push(PlannedPart { number: parts.len() as u32 + 1, range, copy });
         }
@@ -70,7 +71,9 @@ pub fn plan(sources: &[(Range<u64>, Source)], has_base: bool, part_size: u64) ->
 fn lend(runs: &mut [(Range<u64>, bool)]) {
     for i in 1..runs.len() {
         let (head, tail) = runs.split_at_mut(i);
-        let (Some((upload, false)), Some((copy, true))) = (head.last_mut(), tail.first_mut()) else { continue };
+        let (Some((upload, false)), Some((copy, true))) = (head.last_mut(), tail.first_mut()) else {
+            continue;
+        };
         let short = PART_MIN_BYTES.saturating_sub(upload.end - upload.start);
         upload.end += short;
         copy.start += short;

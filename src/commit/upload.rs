@@ -45,7 +45,9 @@ impl Committer {
             && let Some(base) = &capture.base
         {
             // A clone of another object, or bytes that turned out to be what S3 has.
-            return self.copy(&base.path(), &base.version(), &job.path, job.condition.clone(), &job.properties).await;
+            return self
+                .copy(&base.path(), &base.version(), &job.path, job.condition.clone(), &job.properties)
+                .await;
         }
         let copyable = if capture.base.is_some() { plan::copyable_bytes(&capture.sources) } else { 0 };
         if capture.size <= self.config.multipart_threshold_bytes && copyable < COPY_WORTH_BYTES {
@@ -58,8 +60,7 @@ impl Committer {
     async fn send_whole(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<Written> {
         let tags = self.tags(job).await?;
         let (body, _permit, _) = self.assemble(file, capture, 0..capture.size).await?;
-        let put =
-            self.store.put(&job.path, Body(body), &job.properties, &tags, job.condition.clone()).await;
+        let put = self.store.put(&job.path, Body(body), &job.properties, &tags, job.condition.clone()).await;
         Ok(put?)
     }
 
@@ -132,7 +133,8 @@ impl Committer {
         {
             let (from, version) = (base.path(), base.version());
             let range = (part.range.start, part.range.end - part.range.start);
-            let copied = self.store.copy_part(&job.path, upload, part.number, &from, &version.etag, range).await;
+            let copied =
+                self.store.copy_part(&job.path, upload, part.number, &from, &version.etag, range).await;
             return Ok(copied?);
         }
         let (body, _permit, _) = self.assemble(file, capture, part.range).await?;

@@ -10,7 +10,7 @@ use super::types::{AttrReply, Caller, Entry, FileKind, Ino, KernelNotifier};
 use crate::commit::{CommitConfig, Committer};
 use crate::content::ContentStore;
 use crate::namespace::node::{Defaults, Node, Stat};
-use crate::namespace::{Namespace, NamesConfig};
+use crate::namespace::{NamesConfig, Namespace};
 use crate::runtime::budget::Budget;
 use crate::store::object_store::ObjectStore;
 use crate::store::types::Condition;

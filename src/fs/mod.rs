@@ -11,5 +11,7 @@ pub mod errno;
 pub mod error;
 pub mod filesystem;
 pub mod handles;
+pub mod operations;
 pub mod ops;
+mod serve;
 pub mod types;

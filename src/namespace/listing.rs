@@ -86,7 +86,8 @@ impl Namespace {
     async fn list_now(&self, dir: Ino) -> Result<()> {
         let started = Instant::now();
         let buckets = dir == Ino::ROOT && *self.table().target() == MountTarget::AllBuckets;
-        let found = if buckets { self.find_buckets().await? } else { self.find(&self.dir_path(dir)?).await? };
+        let found =
+            if buckets { self.find_buckets().await? } else { self.find(&self.dir_path(dir)?).await? };
         let news = merge(&mut self.table(), dir, found, started);
         for name in news.entries {
             self.notifier.entry_changed(dir, name);
@@ -138,8 +139,9 @@ impl Namespace {
     pub async fn children(&self, dir: Ino, names: &[Box<str>]) -> Result<Vec<(Box<str>, Ino)>> {
         let found: Vec<_> =
             names.iter().filter_map(|n| self.materialise(dir, n).map(|ino| (n.clone(), ino))).collect();
-        let failed = stream::iter(&found)
-            .map(|(_, ino)| self.ensure_attrs(*ino))
+        let inos: Vec<Ino> = found.iter().map(|(_, ino)| *ino).collect();
+        let failed = stream::iter(inos)
+            .map(|ino| self.ensure_attrs(ino))
             .buffer_unordered(FILL_CONCURRENCY)
             .filter_map(|done| async move { done.err().filter(|e| !matches!(e, Error::NotFound)) })
             .collect::<Vec<_>>()
@@ -253,7 +255,9 @@ fn merge(table: &mut Table, dir: Ino, found: Found, started: Instant) -> News {
     });
     for (name, (component, what)) in names {
         let ino = match data.children.get(&name) {
-            Some(Child::Listed(old)) if std::mem::discriminant(&old.what) == std::mem::discriminant(&what) => {
+            Some(Child::Listed(old))
+                if std::mem::discriminant(&old.what) == std::mem::discriminant(&what) =>
+            {
                 old.ino
             }
             _ => table.allocate(),

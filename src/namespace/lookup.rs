@@ -61,10 +61,12 @@ impl Namespace {
         Ok(match dir.children.get(name) {
             Some(Child::Node(ino)) if table.get(*ino).is_some_and(|n| n.fresh(ttl)) => Local::Is(*ino),
             Some(Child::Node(_)) => Local::Unknown,
-            Some(Child::Listed(_)) if complete => match table.materialise(parent, name, &self.config.defaults) {
-                Some(ino) => Local::Is(ino),
-                None => Local::Unknown,
-            },
+            Some(Child::Listed(_)) if complete => {
+                match table.materialise(parent, name, &self.config.defaults) {
+                    Some(ino) => Local::Is(ino),
+                    None => Local::Unknown,
+                }
+            }
             Some(Child::Listed(_)) => Local::Unknown,
             Some(Child::Gone(at)) if at.elapsed() <= ttl => Local::Missing,
             Some(Child::Gone(_)) | None if complete => Local::Missing,
@@ -149,7 +151,10 @@ impl Namespace {
             for prefix in &page.prefixes {
                 let component = prefix[dir.prefix.len()..].trim_end_matches('/');
                 if escape::to_name(component) == name || escape::dir_beside_file(component) == name {
-                    return Ok(Remote::Directory { component: component.to_owned(), marker: Marker::Unknown });
+                    return Ok(Remote::Directory {
+                        component: component.to_owned(),
+                        marker: Marker::Unknown,
+                    });
                 }
             }
             continuation = page.next;

@@ -20,7 +20,11 @@ impl<K, V: Clone> Default for Flights<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> Flights<K, V> {
     /// Joins the work under way for `key`, or begins it with `start`.
-    pub fn join(&self, key: K, start: impl FnOnce() -> BoxFuture<'static, V>) -> Shared<BoxFuture<'static, V>> {
+    pub fn join(
+        &self,
+        key: K,
+        start: impl FnOnce() -> BoxFuture<'static, V>,
+    ) -> Shared<BoxFuture<'static, V>> {
         let mut under_way = self.under_way.lock();
         if let Some(shared) = under_way.get(&key).and_then(WeakShared::upgrade)
             && shared.peek().is_none()

@@ -25,7 +25,8 @@ impl Filesystem {
     ) -> Result<u32> {
         self.writable()?;
         let (from, to) = (self.handles.file(fh_in)?, self.handles.file(fh_out)?);
-        const NO: Error = Error::Unsupported("only the beginning of a committed file is copied on the server");
+        const NO: Error =
+            Error::Unsupported("only the beginning of a committed file is copied on the server");
         if ino_in == ino_out || offset_in != offset_out || from.file.dirty() {
             return Err(NO);
         }

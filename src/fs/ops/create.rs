@@ -153,7 +153,13 @@ impl Filesystem {
     }
 
     /// Puts a new object and gives it its name here.
-    async fn put_new(&self, mut node: Node, path: &ObjectPath, body: Bytes, content_type: &str) -> Result<Entry> {
+    async fn put_new(
+        &self,
+        mut node: Node,
+        path: &ObjectPath,
+        body: Bytes,
+        content_type: &str,
+    ) -> Result<Entry> {
         let mut properties = node.properties_to_write();
         properties.content_type = Some(content_type.to_owned());
         if node.kind == FileKind::Regular {
@@ -163,7 +169,9 @@ impl Filesystem {
         let none = BTreeMap::new();
         let put = self.store.put(path, Body(body.clone()), &properties, &none, self.condition_new()).await;
         let written = match put {
-            Err(e) if e.kind == ErrorKind::Precondition => self.made_by_us(path, &properties.metadata, size).await?,
+            Err(e) if e.kind == ErrorKind::Precondition => {
+                self.made_by_us(path, &properties.metadata, size).await?
+            }
             put => put?,
         };
         let version = Version {

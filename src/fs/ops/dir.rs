@@ -95,7 +95,10 @@ impl Filesystem {
             name: OsString::from(name),
         };
         let parent = if self.names.table().get(parent).is_some() { parent } else { ino };
-        Ok([dot(ino, DOT, "."), dot(parent, DOT_DOT, "..")].into_iter().filter(|e| e.offset > offset).collect())
+        Ok([dot(ino, DOT, "."), dot(parent, DOT_DOT, "..")]
+            .into_iter()
+            .filter(|e| e.offset > offset)
+            .collect())
     }
 
     /// Closes a directory.

@@ -126,14 +126,17 @@ impl Filesystem {
         self.names.ensure_properties(ino).await?;
         self.keep_alive(what.parent, what.name).await?;
         let now = SystemTime::now();
-        let (from, version, properties, tag_count, meta) = self.names.with(ino, |node| {
-            node.stat.ctime = now;
-            let version = node.version.clone();
-            (version, node.properties_to_write(), node.tag_count, node.meta_generation)
-        }).and_then(|(version, properties, tags, meta)| {
-            let from = self.names.object_path(ino).ok_or(Error::NotFound)?;
-            Ok((from, version.ok_or(Error::NotFound)?, properties, tags, meta))
-        })?;
+        let (from, version, properties, tag_count, meta) = self
+            .names
+            .with(ino, |node| {
+                node.stat.ctime = now;
+                let version = node.version.clone();
+                (version, node.properties_to_write(), node.tag_count, node.meta_generation)
+            })
+            .and_then(|(version, properties, tags, meta)| {
+                let from = self.names.object_path(ino).ok_or(Error::NotFound)?;
+                Ok((from, version.ok_or(Error::NotFound)?, properties, tags, meta))
+            })?;
         let condition = self.condition_on(what.replaced);
         let copied = self.committer.copy(&from, &version, &to, condition, &properties).await;
         let written = match copied {
@@ -291,7 +294,12 @@ impl Filesystem {
     }
 
     /// Copies every object to its new key; on a failure removes the copies again.
-    async fn copy_tree(&self, from: &DirPath, to: &DirPath, objects: Vec<ListedObject>) -> Result<Vec<Moved>> {
+    async fn copy_tree(
+        &self,
+        from: &DirPath,
+        to: &DirPath,
+        objects: Vec<ListedObject>,
+    ) -> Result<Vec<Moved>> {
         let mut done = Vec::with_capacity(objects.len());
         let mut failed = None;
         let mut copies = stream::iter(objects)

@@ -36,7 +36,9 @@ impl Filesystem {
         if name.starts_with("user.") {
             self.names.ensure_properties(ino).await?;
         }
-        self.names.with(ino, |node| node.xattrs.get(name).map(|v| Bytes::copy_from_slice(v)))?.ok_or(Error::NoAttribute)
+        self.names
+            .with(ino, |node| node.xattrs.get(name).map(|v| Bytes::copy_from_slice(v)))?
+            .ok_or(Error::NoAttribute)
     }
 
     fn object_field(&self, ino: Ino, field: &str) -> Result<Option<String>> {
@@ -188,5 +190,6 @@ fn set_metadata(metadata: &mut BTreeMap<String, String>, name: &str, value: Opti
 
 /// Names that survive as an HTTP header. S3 lowers the case of metadata names.
 fn is_metadata_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+    !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
 }

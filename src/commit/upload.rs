@@ -60,8 +60,9 @@ impl Committer {
         {
             // A clone of another object, or bytes that turned out to be what S3 has.
             let condition = job.condition.clone();
-            let copied = self.copy(&base.path(), &base.version(), &job.path, condition, &job.properties);
-            return Ok((copied.await?, None));
+            let (from, version) = (base.path(), base.version());
+            let copied = self.copy(&from, &version, &job.path, condition, &job.properties).await?;
+            return Ok((copied, None));
         }
         let copyable = if capture.base.is_some() { plan::copyable_bytes(&capture.sources) } else { 0 };
         if capture.size <= self.config.multipart_threshold_bytes && copyable < COPY_WORTH_BYTES {

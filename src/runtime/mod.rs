@@ -1,0 +1,3 @@
+//! What every layer may use and that uses none of them.
+
+pub mod disk;

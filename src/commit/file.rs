@@ -287,7 +287,7 @@ impl File {
             if let [(_, Source::Base)] = plan[..]
                 && let Some(base) = &base
             {
-                if let Some(bytes) = base.read_resident(offset, wanted) {
+                if let Some(bytes) = base.read_now(stream, offset, wanted) {
                     return Ok(bytes);
                 }
                 let base = base.clone();

@@ -10,8 +10,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::file::{Capture, File};
 use super::plan::{self, PlannedPart};
 use super::{Committer, Job, is_conflict, store_kind};
-use crate::content::Content;
+use crate::content::Stream;
 use crate::fs::error::{Error, Result};
+use crate::runtime::budget::Permit;
 use crate::runtime::disk::disk;
 use crate::store::error::ErrorKind;
 use crate::store::types::{Body, Condition, ObjectPath, Part, Properties, UploadId, Version, Written};
@@ -28,63 +29,77 @@ impl Committer {
     pub(crate) async fn send_content(&self, job: &Job, file: &Arc<File>) -> Result<()> {
         let capture = file.capture();
         let sent = self.send_captured(job, file, &capture).await;
-        let written = match sent {
+        let (written, body) = match sent {
             Err(e) if store_kind(&e).is_some_and(is_conflict) => {
-                self.was_ours(job, capture.size).await.ok_or(e)?
+                (self.was_ours(job, capture.size).await.ok_or(e)?, None)
             }
             sent => sent?,
         };
         let version = self.committed(job, &written, capture.size);
         let (file, path, store) = (file.clone(), job.path.clone(), self.content.clone());
-        disk(move || file.finish(&capture, &path, &version, &store)).await;
+        disk(move || {
+            file.finish(&capture, &path, &version, &store);
+            // Pieces of the version before that were fetched for the upload belong to the new one as well.
+            if let (Some(body), false, Some(base)) = (body, file.dirty(), file.base()) {
+                base.prime(0, &body);
+            }
+        })
+        .await;
         Ok(())
     }
 
-    async fn send_captured(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<Written> {
+    /// Sends in the way that moves the fewest bytes; gives back those that went up in one piece.
+    async fn send_captured(
+        &self,
+        job: &Job,
+        file: &Arc<File>,
+        capture: &Capture,
+    ) -> Result<(Written, Option<Bytes>)> {
         if capture.is_base()
             && let Some(base) = &capture.base
         {
             // A clone of another object, or bytes that turned out to be what S3 has.
-            return self
-                .copy(&base.path(), &base.version(), &job.path, job.condition.clone(), &job.properties)
-                .await;
+            let condition = job.condition.clone();
+            let (from, version) = (base.path(), base.version());
+            let copied = self.copy(&from, &version, &job.path, condition, &job.properties).await?;
+            return Ok((copied, None));
         }
         let copyable = if capture.base.is_some() { plan::copyable_bytes(&capture.sources) } else { 0 };
         if capture.size <= self.config.multipart_threshold_bytes && copyable < COPY_WORTH_BYTES {
-            return self.send_whole(job, file, capture).await;
+            let (written, body) = self.send_whole(job, file, capture).await?;
+            return Ok((written, Some(body)));
         }
-        self.send_parts(job, file, capture).await
+        Ok((self.send_parts(job, file, capture).await?, None))
     }
 
-    /// One PutObject with the bytes of one moment.
-    async fn send_whole(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<Written> {
+    /// One PutObject with the bytes of one moment, which are known from then on.
+    async fn send_whole(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<(Written, Bytes)> {
         let tags = self.tags(job).await?;
-        let (body, _permit, _) = self.assemble(file, capture, 0..capture.size).await?;
-        let put = self.store.put(&job.path, Body(body), &job.properties, &tags, job.condition.clone()).await;
-        Ok(put?)
+        let (body, _permit) = self.assemble(file, capture, 0..capture.size).await?;
+        let sent = Body(body.clone());
+        let written = self.store.put(&job.path, sent, &job.properties, &tags, job.condition.clone()).await?;
+        Ok((written, body))
     }
 
-    /// The bytes of a range for an upload, with the memory they take. The base's pieces are fetched first:
-    /// nobody waits for the network while holding memory others need.
+    /// The bytes of a range for an upload, with the memory they take.
     async fn assemble(
         &self,
         file: &Arc<File>,
         capture: &Capture,
         range: Range<u64>,
-    ) -> Result<(Bytes, crate::runtime::budget::Permit, Vec<(Range<u64>, Bytes)>)> {
-        let wanted = File::base_pieces(capture, &range);
-        loop {
-            if let Some(base) = &capture.base {
-                for piece in &wanted {
-                    base.make_resident(piece.clone()).await?;
-                }
+    ) -> Result<(Bytes, Permit)> {
+        let permit = self.budget.acquire(range.end - range.start).await;
+        let mut pieces = Vec::new();
+        if let Some(base) = &capture.base {
+            let stream = Stream::default();
+            for piece in File::base_pieces(capture, &range) {
+                let bytes = base.read(&stream, piece.start, (piece.end - piece.start) as usize).await?;
+                pieces.push((piece, bytes));
             }
-            let permit = self.budget.acquire(range.end - range.start).await;
-            let Some(pieces) = resident(capture.base.as_ref(), &wanted).await else { continue };
-            let (file, range) = (file.clone(), range.clone());
-            let (body, pieces) = disk(move || (file.body(range, &pieces), pieces)).await;
-            return Ok((body?, permit, pieces));
         }
+        let file = file.clone();
+        let body = disk(move || file.body(range, &pieces)).await?;
+        Ok((body, permit))
     }
 
     async fn send_parts(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<Written> {
@@ -137,7 +152,7 @@ impl Committer {
                 self.store.copy_part(&job.path, upload, part.number, &from, &version.etag, range).await;
             return Ok(copied?);
         }
-        let (body, _permit, _) = self.assemble(file, capture, part.range).await?;
+        let (body, _permit) = self.assemble(file, capture, part.range).await?;
         Ok(self.store.upload_part(&job.path, upload, part.number, Body(body)).await?)
     }
 
@@ -198,16 +213,4 @@ impl Committer {
         };
         self.upload(to, properties, &tags, condition, make).await
     }
-}
-
-/// Pieces of the base from the local cache; `None` when one was evicted meanwhile.
-async fn resident(base: Option<&Arc<Content>>, wanted: &[Range<u64>]) -> Option<Vec<(Range<u64>, Bytes)>> {
-    let mut pieces = Vec::with_capacity(wanted.len());
-    for piece in wanted {
-        let (base, range) = (base?.clone(), piece.clone());
-        let len = (range.end - range.start) as usize;
-        let bytes = disk(move || base.read_resident(range.start, len)).await?;
-        pieces.push((piece.clone(), bytes));
-    }
-    Some(pieces)
 }

@@ -97,10 +97,15 @@ impl Filesystem {
         let file = self.names.with(ino, |n| if n.opens > 0 { n.file.clone() } else { None })?;
         let Some(base) = file.and_then(|f| f.base()) else { return Ok(()) };
         let size = base.version().size;
+        base.keep(true);
         match base.make_resident(0..size).await {
             // Gone in S3 already: nothing can be saved, and removing it must still be possible.
             Err(Error::Stale(_)) => Ok(()),
-            done => done,
+            Err(error) => {
+                base.keep(false);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 

@@ -46,6 +46,19 @@ macro_rules! operations {
                     Api::$name(self, request).await.map(S3Response::new)
                 }
             )*
+
+            async fn head_object(
+                &self,
+                request: S3Request<HeadObjectInput>,
+            ) -> S3Result<S3Response<HeadObjectOutput>> {
+                let (output, tags) = Api::head_object(self, request).await?;
+                let mut response = S3Response::new(output);
+                // The output of HeadObject has no field for it.
+                if tags > 0 {
+                    response.headers.insert("x-amz-tagging-count", tags.into());
+                }
+                Ok(response)
+            }
         }
     };
 }
@@ -60,7 +73,6 @@ operations! {
     list_objects: ListObjectsInput => ListObjectsOutput;
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output;
     get_object: GetObjectInput => GetObjectOutput;
-    head_object: HeadObjectInput => HeadObjectOutput;
     get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput;
     put_object: PutObjectInput => PutObjectOutput;
     delete_object: DeleteObjectInput => DeleteObjectOutput;

@@ -187,12 +187,6 @@ pub struct DirEntryPlus {
     pub ttl: std::time::Duration,
 }
 
-/// Receives directory entries until it is full; the adapter packs them into the kernel's buffer.
-pub trait DirSink<E>: Send {
-    /// Adds an entry; `false` when it did not fit and the listing is to stop before it.
-    fn add(&mut self, entry: E) -> bool;
-}
-
 /// Flags of rename(2).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct RenameFlags {

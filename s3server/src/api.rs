@@ -25,6 +25,17 @@ pub(crate) struct Api {
     pub(crate) region: Option<String>,
 }
 
+/// The bucket and key that a copy reads.
+///
+/// # Errors
+/// NotImplemented for access points and versions.
+pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id: None } => Ok((bucket, key)),
+        _ => Err(S3ErrorCode::NotImplemented.into()),
+    }
+}
+
 /// Implements the trait by calling the inherent method of the same name, which wins over the trait's.
 macro_rules! operations {
     ($($name:ident: $input:ty => $output:ty;)*) => {
@@ -35,6 +46,19 @@ macro_rules! operations {
                     Api::$name(self, request).await.map(S3Response::new)
                 }
             )*
+
+            async fn head_object(
+                &self,
+                request: S3Request<HeadObjectInput>,
+            ) -> S3Result<S3Response<HeadObjectOutput>> {
+                let (output, tags) = Api::head_object(self, request).await?;
+                let mut response = S3Response::new(output);
+                // The output of HeadObject has no field for it.
+                if tags > 0 {
+                    response.headers.insert("x-amz-tagging-count", tags.into());
+                }
+                Ok(response)
+            }
         }
     };
 }
@@ -49,7 +73,6 @@ operations! {
     list_objects: ListObjectsInput => ListObjectsOutput;
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output;
     get_object: GetObjectInput => GetObjectOutput;
-    head_object: HeadObjectInput => HeadObjectOutput;
     get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput;
     put_object: PutObjectInput => PutObjectOutput;
     delete_object: DeleteObjectInput => DeleteObjectOutput;

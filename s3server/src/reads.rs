@@ -169,10 +169,11 @@ impl Api {
         Ok(output)
     }
 
+    /// The answer and the number of tags.
     pub(crate) async fn head_object(
         &self,
         request: S3Request<HeadObjectInput>,
-    ) -> S3Result<HeadObjectOutput> {
+    ) -> S3Result<(HeadObjectOutput, usize)> {
         let input = request.input;
         no_version(input.version_id.as_ref())?;
         let conditions = read_conditions!(input);
@@ -182,7 +183,7 @@ impl Api {
         let selected = select(&object, input.range.as_ref(), input.part_number, checksum_mode)?;
         let mut output = HeadObjectOutput::default();
         fill_read!(output, object, selected);
-        Ok(output)
+        Ok((output, object.tags.len()))
     }
 
     pub(crate) async fn get_object_attributes(

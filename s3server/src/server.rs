@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,7 +24,13 @@ use crate::service::Shared;
 use crate::storage::Storage;
 use crate::wire::{Connection, Hangup};
 
+/// How long the end of [`Server::start_blocking`] waits for work on the blocking pool.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
 /// A running server. Dropping it ends it; requests in progress are cut off.
+#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     knobs: Arc<Knobs>,
@@ -31,6 +38,8 @@ pub struct Server {
     /// Closed by the drop, which ends the accept loop and with it every connection.
     stop: Option<watch::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
+    /// Closed when the storage is gone, with the last write in progress.
+    gone: watch::Receiver<()>,
     /// Of [`Server::start_blocking`].
     thread: Option<JoinHandle<()>>,
 }
@@ -78,6 +87,7 @@ impl Server {
                 .map_err(io::Error::other)??;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
+        let gone = storage.watch_gone();
         let (knobs, tally) = (Arc::new(Knobs::default()), Arc::new(Tally::default()));
         let shared = Arc::new(Shared {
             s3: service(&config, Arc::new(storage)),
@@ -88,7 +98,7 @@ impl Server {
         });
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(accept(listener, shared, stopped));
-        Ok(Server { address, knobs, tally, stop: Some(stop), task: Some(task), thread: None })
+        Ok(Server { address, knobs, tally, stop: Some(stop), task: Some(task), gone, thread: None })
     }
 
     /// Starts a server with a runtime and thread of its own, for callers without one.
@@ -101,16 +111,29 @@ impl Server {
             .thread_name("pailfs-s3")
             .enable_all()
             .build()?;
-        let mut server = runtime.block_on(Server::start(config))?;
-        let task = server.task.take();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        // The runtime lives and dies on its own thread, so the caller may be inside another one.
         let run = move || {
+            let task = match runtime.block_on(Server::start(config)) {
+                Ok(mut server) => {
+                    let task = server.task.take();
+                    let _ = tell.send(Ok(server));
+                    task
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    None
+                }
+            };
             if let Some(task) = task {
                 // An error would be a panic of the accept loop, which has been reported.
                 let _ = runtime.block_on(task);
             }
-            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+            runtime.shutdown_timeout(SHUTDOWN_MAX);
         };
-        server.thread = Some(std::thread::Builder::new().name("pailfs-s3-main".to_owned()).spawn(run)?);
+        let thread = std::thread::Builder::new().name("pailfs-s3-main".to_owned()).spawn(run)?;
+        let mut server = told.recv().map_err(io::Error::other)??;
+        server.thread = Some(thread);
         Ok(server)
     }
 
@@ -145,6 +168,8 @@ impl Server {
         if let Some(task) = self.task.take() {
             let _ = task.await;
         }
+        // Nothing is ever sent: this returns when the other end is dropped.
+        let _ = self.gone.changed().await;
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
@@ -174,7 +199,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
                 // Out of descriptors, mostly: what is served now gives some back.
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}

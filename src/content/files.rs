@@ -183,6 +183,12 @@ impl Files {
         }
     }
 
+    /// Closes all descriptors.
+    #[cfg(test)]
+    pub fn close_all(&self) {
+        self.open.lock().clear();
+    }
+
     /// Descriptors open now.
     #[cfg(test)]
     pub fn open_count(&self) -> usize {

@@ -54,11 +54,14 @@ struct Plan {
     files: Vec<Range<u64>>,
     memory: Got,
     arriving: Vec<(Range<u64>, Arrival)>,
+    /// Nowhere even now; looked for again.
+    again: Vec<Range<u64>>,
     launches: Vec<Launch>,
 }
 
 impl Content {
     pub(super) fn new(store: Arc<ContentStore>, object: Arc<Object>) -> Arc<Self> {
+        object.state.lock().handles += 1;
         Arc::new(Self { store, object })
     }
 
@@ -278,6 +281,7 @@ impl Content {
                     advice.as_mut().map(|advice| std::mem::take(&mut advice.ahead)).unwrap_or_default();
                 let plan = self.plan(&range, stream, unit, ahead)?;
                 got.extend(plan.memory);
+                again.extend(plan.again);
                 if !plan.files.is_empty() {
                     let content = Arc::clone(self);
                     for (range, read) in disk(move || content.read_files(plan.files)).await {
@@ -337,7 +341,7 @@ impl Content {
                             plan.arriving.push((part, arrival));
                         }
                     }
-                    Source::Nowhere => {}
+                    Source::Nowhere => plan.again.push(part),
                 }
             }
         }
@@ -476,7 +480,7 @@ fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     std::iter::from_fn(move || {
         let start = at;
         at = (start - start % GET_MAX_BYTES).saturating_add(GET_MAX_BYTES).min(range.end);
-        (start < range.end).then(|| start..at)
+        (start < range.end).then_some(start..at)
     })
 }
 

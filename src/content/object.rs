@@ -49,6 +49,8 @@ pub(super) struct State {
     pub file: Option<FileRef>,
     /// By start.
     pub flights: BTreeMap<u64, Flight>,
+    /// Handles that were made and not yet released.
+    pub handles: usize,
     /// The object is gone from S3: nothing is fetched, nothing evicted.
     pub detached: bool,
     /// Nothing is evicted.
@@ -85,6 +87,7 @@ impl Object {
                 order: VecDeque::new(),
                 file: None,
                 flights: BTreeMap::new(),
+                handles: 0,
                 detached: false,
                 kept: false,
                 dead: false,
@@ -134,8 +137,9 @@ impl State {
     }
 
     fn flight_at(&self, offset: u64) -> Option<&Flight> {
-        let (_, flight) = self.flights.range(..=offset).next_back()?;
-        flight.covers(offset).then_some(flight)
+        // One that was given up before anything arrived covers nothing and may lie within a later one.
+        let mut before = self.flights.range(..=offset).rev().map(|(_, flight)| flight);
+        before.find(|flight| !flight.range.is_empty()).filter(|flight| flight.covers(offset))
     }
 
     /// The flight that started here under this number, if it is not over.
@@ -192,8 +196,8 @@ impl State {
     }
 
     /// Takes up to about `wanted` bytes of the oldest pages that no transfer touches out of the maps; returns what
-    /// the disk must give back.
-    pub fn release_oldest(&mut self, wanted: u64) -> Vec<Range<u64>> {
+    /// the disk must give back, and how many bytes of it were counted.
+    pub fn release_oldest(&mut self, wanted: u64) -> (Vec<Range<u64>>, u64) {
         let busy: RangeSet = self
             .flights
             .values()
@@ -218,7 +222,7 @@ impl State {
             }
             self.order.extend(staying.iter());
         }
-        released
+        (released, freed)
     }
 
     /// Forgets all that is on local disk; returns the file and the bytes it counted.

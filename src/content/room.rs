@@ -117,23 +117,24 @@ impl ContentStore {
     /// Punches the oldest ranges out of a version's file; returns the bytes given back. May block.
     fn punch(&self, object: &Arc<Object>, wanted: u64) -> u64 {
         let _alone = object.gate.write();
-        let (file, before, ranges) = {
+        let (file, ranges, released) = {
             let mut state = object.state.lock();
             let Some(file) = state.file.clone() else { return 0 };
             if !state.is_evictable() {
                 return 0;
             }
-            let before = state.allocated.total_bytes();
-            (file, before, state.release_oldest(wanted))
+            let (ranges, released) = state.release_oldest(wanted);
+            (file, ranges, released)
         };
         let kept: Vec<_> = ranges.into_iter().filter(|range| !self.punch_one(&file, range)).collect();
         let mut index = self.index.lock();
         let mut state = object.state.lock();
-        // Space that the filesystem would not give back stays counted.
-        for range in kept {
-            state.allocate(range);
+        // Space that the filesystem would not give back stays counted, unless a transfer counted it again meanwhile.
+        let mut bytes = released;
+        for part in kept.iter().flat_map(|range| state.unallocated(range)).collect::<Vec<_>>() {
+            bytes = bytes.saturating_sub(part.end - part.start);
+            state.allocate(part);
         }
-        let bytes = before.saturating_sub(state.allocated.total_bytes());
         index.used_bytes = index.used_bytes.saturating_sub(bytes);
         self.counters.evicted_bytes.fetch_add(bytes, Ordering::Relaxed);
         bytes

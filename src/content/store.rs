@@ -274,8 +274,12 @@ impl ContentStore {
         let doomed = {
             let mut index = self.index.lock();
             let mut state = object.state.lock();
+            state.handles -= 1;
             if index.holds(object, &state) {
                 index.drop_if_unused(object, &state);
+                false
+            } else if state.handles > 0 {
+                // Another handle was made in the last moment of this one.
                 false
             } else {
                 index.lru.pop(&object.id);
@@ -328,5 +332,18 @@ impl ContentStore {
         if let Some(replaced) = replaced {
             self.bury_later(&replaced);
         }
+    }
+
+    /// Objects in the index.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.index.lock().by_identity.len()
+    }
+
+    /// What all objects in the index count.
+    #[cfg(test)]
+    pub(super) fn allocated_sum(&self) -> u64 {
+        let index = self.index.lock();
+        index.by_identity.values().map(|entry| entry.object.state.lock().allocated.total_bytes()).sum()
     }
 }

@@ -126,9 +126,12 @@ impl Stream {
 impl Pattern {
     fn note(&mut self, range: &Range<u64>) {
         let reach = self.run.min(REACH_MAX_BYTES);
-        let continues = range.start <= self.next.saturating_add(reach)
+        let near = range.start <= self.next.saturating_add(reach)
             && range.end.saturating_add(reach) >= self.next
             && (self.run > 0 || range.start == 0);
+        // Reads of what was fetched ahead may have been answered without telling this stream.
+        let follows = self.active.is_some() && (self.next..=self.frontier).contains(&range.start);
+        let continues = near || follows;
         if continues {
             self.from_start |= range.start == 0;
             self.run += range.end.saturating_sub(self.next);

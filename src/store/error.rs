@@ -101,6 +101,10 @@ impl ErrorKind {
     }
 }
 
+/// Code of a [`ErrorKind::Corrupt`] error whose checksum was wrong: no byte of that body can be trusted, the ones
+/// already handed out included. S3 uses it for uploads, the SDK's verdict on a download gets it from us.
+pub const BAD_DIGEST: &str = "BadDigest";
+
 /// A failed store call with everything the log line needs. Cheap to clone: one failed fetch may answer many
 /// waiting readers.
 #[derive(Clone, Debug)]
@@ -163,6 +167,11 @@ impl StoreError {
             attempts: 0,
             source: None,
         }))
+    }
+
+    /// Whether the bytes that came before this error are wrong, not only too few.
+    pub fn is_bad_digest(&self) -> bool {
+        self.kind == ErrorKind::Corrupt && self.code.as_deref() == Some(BAD_DIGEST)
     }
 
     /// The same error with the S3 code a store would have sent.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: the bytes of one stream are of one version, because every resumption is pinned to the ETag of
 //! the first answer; the attempts between two chunks are bounded, and progress earns new ones.
-//! Deliberately does not: retry anything but the body, or a body whose checksum was wrong at its end.
+//! Deliberately does not: retry anything but the body, or a body whose checksum was wrong, because what was
+//! already handed out is wrong then.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -135,7 +136,10 @@ impl Going {
     }
 
     fn may_resume(&self, error: &StoreError) -> bool {
-        error.kind.is_transient() && self.remaining > 0 && self.fruitless < ATTEMPTS_MAX
+        error.kind.is_transient()
+            && !error.is_bad_digest()
+            && self.remaining > 0
+            && self.fruitless < ATTEMPTS_MAX
     }
 
     /// Asks for the rest, of the same version.

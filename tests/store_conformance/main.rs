@@ -1,9 +1,12 @@
 //! One suite over every `ObjectStore`: what a caller may rely on, whoever answers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bodies;
 mod copies;
+mod faults;
 mod listings;
+mod lost_answers;
 mod multipart;
 mod objects;
 mod subject;
@@ -16,6 +19,28 @@ macro_rules! suite {
                 $(#[tokio::test]
                 async fn $name() {
                     crate::$module::$name(&crate::subject::memory()).await;
+                })*
+            })*
+        }
+
+        mod s3 {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $name() {
+                    let config = pailfs::store::s3::S3Config::default();
+                    crate::$module::$name(&crate::subject::s3(config).await.subject).await;
+                })*
+            })*
+        }
+
+        mod s3_with_checksums {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $name() {
+                    use pailfs::store::s3::{ChecksumAlgorithm, Checksums, S3Config};
+                    let checksums = Checksums::Always(ChecksumAlgorithm::Crc64Nvme);
+                    let config = S3Config { checksums, ..S3Config::default() };
+                    crate::$module::$name(&crate::subject::s3(config).await.subject).await;
                 })*
             })*
         }

@@ -85,6 +85,8 @@ pub async fn an_unknown_upload_is_gone(s: &Subject) {
 
 pub async fn uploads_are_listed_until_aborted(s: &Subject) {
     let mut begun = Vec::new();
+    // The answers of an upload name its key in XML, which cannot carry control characters.
+    let odd_keys = || odd_keys().into_iter().filter(|key| !key.contains('\u{1}')).collect::<Vec<_>>();
     for key in odd_keys() {
         begun.push((key.clone(), begin(s, &key).await));
     }

@@ -2,27 +2,77 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use pailfs::store::error::{ErrorKind, Result};
 use pailfs::store::memory::MemoryStore;
 use pailfs::store::object_store::{GetRequest, GetResponse, ObjectStore};
+use pailfs::store::s3::{Keys, S3Config};
 use pailfs::store::types::{Body, Condition, ETag, ListPage, ListRequest, ObjectPath, Properties, Written};
+use pailfs_s3_server::{Fault, Server, ServerConfig};
 
 pub const BUCKET: &str = "bucket";
 
 /// What the suite runs on.
 pub struct Subject {
     pub store: Arc<dyn ObjectStore>,
-    /// Kept alive as long as the store is used.
-    pub behind: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 pub fn memory() -> Subject {
     let store = MemoryStore::new();
     store.create_bucket(BUCKET);
-    Subject { store: Arc::new(store), behind: None }
+    Subject { store: Arc::new(store) }
+}
+
+/// A client and the server it talks to.
+pub struct Remote {
+    pub subject: Subject,
+    pub server: Server,
+}
+
+/// A client with everything around it, over a server of its own.
+pub async fn s3(config: S3Config) -> Remote {
+    s3_over(ServerConfig::default(), config).await
+}
+
+pub async fn s3_over(server: ServerConfig, config: S3Config) -> Remote {
+    let server = start(server).await;
+    let store = pailfs::store::open(&at(&server, config)).await.unwrap();
+    Remote { subject: Subject { store }, server }
+}
+
+pub async fn start(server: ServerConfig) -> Server {
+    Server::start(ServerConfig { buckets: vec![BUCKET.to_owned()], ..server }).await.unwrap()
+}
+
+/// The configuration for a server: its address and, unless others are given, its keys; retries are quick.
+pub fn at(server: &Server, config: S3Config) -> S3Config {
+    let ServerConfig { access_key, secret_key, .. } = ServerConfig::default();
+    S3Config {
+        endpoint_url: Some(server.endpoint()),
+        keys: config.keys.clone().or(Some(Keys { access_key, secret_key })),
+        retry_initial_backoff: Duration::from_millis(1),
+        ..config
+    }
+}
+
+impl Remote {
+    /// Requests of an operation that have reached the server.
+    pub fn requests(&self, operation: &str) -> u64 {
+        self.server.counters().operations.get(operation).copied().unwrap_or(0)
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        self.server.knobs().add_fault(fault);
+    }
+
+    /// Ends all faults and begins to count anew.
+    pub fn calm(&self) {
+        self.server.knobs().clear_faults();
+        self.server.reset_counters();
+    }
 }
 
 pub fn path(key: &str) -> ObjectPath {

@@ -45,8 +45,18 @@ pub(super) struct Clients {
     /// Whether the store may correct the region.
     follows_region: bool,
     is_aws: bool,
+    checksum: Option<ChecksumAlgorithm>,
     service: Arc<Views>,
-    buckets: RwLock<HashMap<String, Arc<Views>>>,
+    buckets: RwLock<HashMap<String, Bucket>>,
+}
+
+/// What is known of a bucket.
+#[derive(Default)]
+struct Bucket {
+    /// The region that the store named for it.
+    region: Option<String>,
+    /// Made at the first request, and again when the region changes.
+    views: Option<Arc<Views>>,
 }
 
 impl Clients {
@@ -89,7 +99,6 @@ impl Clients {
             config.force_path_style.unwrap_or_else(|| endpoint.as_deref().is_some_and(needs_path_style));
         let mut base = aws_sdk_s3::config::Builder::from(&shared)
             .force_path_style(path_style)
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_classifier(HttpStatusCodeClassifier::new_from_codes(vec![429]))
             .retry_config(retry_config(&config));
@@ -97,9 +106,14 @@ impl Clients {
             base = base.allow_no_auth();
         }
         let is_aws = is_aws(endpoint.as_deref());
-        let follows_region = config.region.is_none() && is_aws;
-        let service = Arc::new(views(&base, &config, "service", None));
-        Ok(Self { base, config, follows_region, is_aws, service, buckets: RwLock::default() })
+        let follows_region = config.region.is_none();
+        let checksum = match config.checksums {
+            Checksums::Auto => is_aws.then_some(ChecksumAlgorithm::Crc64Nvme),
+            Checksums::Off => None,
+            Checksums::Always(algorithm) => Some(algorithm),
+        };
+        let service = Arc::new(views(&base, &config, checksum, "service", None));
+        Ok(Self { base, config, follows_region, is_aws, checksum, service, buckets: RwLock::default() })
     }
 
     pub(super) fn config(&self) -> &S3Config {
@@ -112,25 +126,28 @@ impl Clients {
     }
 
     /// For requests to a bucket, with retry tokens of its own.
-    pub(super) fn bucket(&self, bucket: &str) -> Arc<Views> {
-        if let Some(views) = self.buckets.read().get(bucket) {
-            return views.clone();
+    pub(super) fn bucket(&self, name: &str) -> Arc<Views> {
+        if let Some(views) = self.buckets.read().get(name).and_then(|bucket| bucket.views.clone()) {
+            return views;
         }
         let mut buckets = self.buckets.write();
-        let views = buckets
-            .entry(bucket.to_owned())
-            .or_insert_with(|| Arc::new(views(&self.base, &self.config, bucket, None)));
-        views.clone()
+        let bucket = buckets.entry(name.to_owned()).or_default();
+        let region = bucket.region.as_deref();
+        let make = || Arc::new(views(&self.base, &self.config, self.checksum, name, region));
+        bucket.views.get_or_insert_with(make).clone()
     }
 
-    /// Sends later requests for the bucket to the region that the store named for it. False when the user
-    /// chose the region or the endpoint, which is not ours to change.
-    pub(super) fn follow(&self, bucket: &str, region: &str) -> bool {
+    /// Makes later requests for the bucket in the region that the store named for it. False when the user chose
+    /// the region, which is not ours to change.
+    pub(super) fn follow(&self, name: &str, region: &str) -> bool {
         if !self.follows_region {
             return false;
         }
-        let views = views(&self.base, &self.config, bucket, Some(region));
-        self.buckets.write().insert(bucket.to_owned(), Arc::new(views));
+        let mut buckets = self.buckets.write();
+        let bucket = buckets.entry(name.to_owned()).or_default();
+        if bucket.region.as_deref() != Some(region) {
+            *bucket = Bucket { region: Some(region.to_owned()), views: None };
+        }
         true
     }
 
@@ -140,11 +157,7 @@ impl Clients {
 
     /// Algorithm of upload checksums.
     pub(super) fn checksum(&self) -> Option<ChecksumAlgorithm> {
-        match self.config.checksums {
-            Checksums::Auto => self.is_aws.then_some(ChecksumAlgorithm::Crc64Nvme),
-            Checksums::Off => None,
-            Checksums::Always(algorithm) => Some(algorithm),
-        }
+        self.checksum
     }
 }
 
@@ -172,7 +185,13 @@ fn retry_config(config: &S3Config) -> RetryConfig {
         .with_max_backoff(config.retry_max_backoff)
 }
 
-fn views(base: &Builder, config: &S3Config, name: &str, region: Option<&str>) -> Views {
+fn views(
+    base: &Builder,
+    config: &S3Config,
+    checksum: Option<ChecksumAlgorithm>,
+    name: &str,
+    region: Option<&str>,
+) -> Views {
     let tokens =
         TokenBucket::builder().capacity(config.retry_tokens).refill_rate(config.retry_tokens_per_s).build();
     let partition = RetryPartition::custom(format!("s3-{name}")).token_bucket(tokens).build();
@@ -188,13 +207,22 @@ fn views(base: &Builder, config: &S3Config, name: &str, region: Option<&str>) ->
             .operation_attempt_timeout(attempt)
             .build()
     };
-    let guarded = StalledStreamProtectionConfig::enabled().grace_period(config.stall_grace).build();
-    let client = |times: TimeoutConfig, stalls: StalledStreamProtectionConfig| {
-        Client::from_conf(base.clone().timeout_config(times).stalled_stream_protection(stalls).build())
+    // Told to compute checksums only when required, the SDK announces an algorithm that was asked for and then
+    // leaves the checksum out, which AWS refuses.
+    let for_uploads = match checksum {
+        Some(_) => RequestChecksumCalculation::WhenSupported,
+        None => RequestChecksumCalculation::WhenRequired,
     };
+    let guarded = StalledStreamProtectionConfig::enabled().grace_period(config.stall_grace).build();
+    let client = |times: TimeoutConfig, stalls, calculation| {
+        let config = base.clone().timeout_config(times).stalled_stream_protection(stalls);
+        Client::from_conf(config.request_checksum_calculation(calculation).build())
+    };
+    let when_required = RequestChecksumCalculation::WhenRequired;
+    let unguarded = StalledStreamProtectionConfig::disabled();
     Views {
-        quick: client(times(config.read_timeout), guarded.clone()),
-        upload: client(times(config.transfer_timeout), guarded),
-        at_work: client(times(config.transfer_timeout), StalledStreamProtectionConfig::disabled()),
+        quick: client(times(config.read_timeout), guarded.clone(), when_required),
+        upload: client(times(config.transfer_timeout), guarded, for_uploads),
+        at_work: client(times(config.transfer_timeout), unguarded, when_required),
     }
 }

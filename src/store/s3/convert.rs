@@ -237,9 +237,11 @@ pub(super) fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     (first <= last && last < total).then(|| (first, last - first + 1, total))
 }
 
-/// `Range` of `len` bytes from `first`.
+/// `Range` of `len` bytes from `first`. Positions are signed on the other side, in S3 as in most stores.
 pub(super) fn range_header((first, len): (u64, u64)) -> String {
-    format!("bytes={first}-{}", first.saturating_add(len.saturating_sub(1)))
+    let position_max = i64::MAX.unsigned_abs();
+    let last = first.saturating_add(len.saturating_sub(1)).min(position_max);
+    format!("bytes={}-{last}", first.min(position_max))
 }
 
 pub(super) fn sdk_algorithm(algorithm: ChecksumAlgorithm) -> SdkAlgorithm {
@@ -275,7 +277,8 @@ mod tests {
     #[test]
     fn ranges_do_not_overflow() {
         assert_eq!(range_header((5, 1)), "bytes=5-5");
-        assert_eq!(range_header((5, u64::MAX)), format!("bytes=5-{}", u64::MAX));
+        assert_eq!(range_header((5, u64::MAX)), format!("bytes=5-{}", i64::MAX));
+        assert_eq!(range_header((u64::MAX, 1)), format!("bytes={0}-{0}", i64::MAX));
     }
 
     #[test]

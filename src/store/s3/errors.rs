@@ -13,7 +13,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStreamError;
 
-use crate::store::error::{ErrorKind, StoreError};
+use aws_smithy_checksums::body::validate::Error as ChecksumError;
+
+use crate::store::error::{BAD_DIGEST, ErrorKind, StoreError};
 
 /// Header in which AWS names the region of a bucket.
 const REGION_HEADER: &str = "x-amz-bucket-region";
@@ -38,10 +40,7 @@ where
             };
             let mut mapped = StoreError::new(kind, operation, target, message);
             mapped.code = code.map(str::to_owned);
-            mapped.region = service.raw().headers().get(REGION_HEADER).map(str::to_owned);
-            if mapped.region.is_some() && matches!(status, 301 | 307) {
-                mapped.kind = ErrorKind::WrongRegion;
-            }
+            mapped.region = region(service.raw());
             mapped
         }
         SdkError::ResponseError(response) => {
@@ -96,6 +95,9 @@ pub(super) fn from_body(operation: &'static str, target: impl Display, error: By
         _ => ErrorKind::Corrupt,
     };
     let mut mapped = StoreError::new(kind, operation, target, context(&error));
+    if find::<ChecksumError>(&error).is_some() {
+        mapped = mapped.with_code(BAD_DIGEST);
+    }
     mapped.source = Some(Arc::new(error));
     mapped
 }
@@ -103,6 +105,18 @@ pub(super) fn from_body(operation: &'static str, target: impl Display, error: By
 /// The kind of one error of a DeleteObjects answer.
 pub(super) fn kind_of_entry(code: Option<&str>) -> ErrorKind {
     code.and_then(kind_of_code).unwrap_or(ErrorKind::Protocol)
+}
+
+/// The region that an answer names: in a header, or in the body of AuthorizationHeaderMalformed and
+/// PermanentRedirect.
+fn region(response: &HttpResponse) -> Option<String> {
+    if let Some(region) = response.headers().get(REGION_HEADER) {
+        return Some(region.to_owned());
+    }
+    let body = std::str::from_utf8(response.body().bytes()?).ok()?;
+    let (_, rest) = body.split_once("<Region>")?;
+    let (region, _) = rest.split_once("</Region>")?;
+    Some(region.to_owned())
 }
 
 fn request_id<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {

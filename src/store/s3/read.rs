@@ -107,7 +107,7 @@ impl S3Store {
             let Err(error) = sent else { return Ok(()) };
             let error = errors::from_sdk(OPERATION, bucket, error);
             let unclear = matches!(error.kind, ErrorKind::AccessDenied | ErrorKind::InvalidRequest);
-            let reason = match unclear && error.code.is_none() && error.region.is_none() {
+            let reason = match unclear && error.code.is_none() {
                 true => {
                     let request =
                         ListRequest { bucket: bucket.to_owned(), max_keys: 1, ..ListRequest::default() };

@@ -60,6 +60,33 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 23] = [
+        Self::NotFound,
+        Self::NoSuchBucket,
+        Self::UploadGone,
+        Self::Precondition,
+        Self::Conflict,
+        Self::NotModified,
+        Self::InvalidRange,
+        Self::AccessDenied,
+        Self::Credentials,
+        Self::ClockSkew,
+        Self::WrongRegion,
+        Self::InvalidBucketName,
+        Self::InvalidRequest,
+        Self::TooLarge,
+        Self::QuotaExceeded,
+        Self::Archived,
+        Self::Unsupported,
+        Self::Throttled,
+        Self::ServerFault,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Corrupt,
+        Self::Protocol,
+    ];
+
     /// Whether the same call may succeed later without anyone doing anything.
     pub fn is_transient(self) -> bool {
         matches!(
@@ -96,6 +123,9 @@ pub struct Details {
     pub message: String,
     /// Region the store named for a bucket that lives elsewhere.
     pub region: Option<String>,
+    /// How often the request was sent, where the operation counts it (put, copy, delete and complete do): a
+    /// write that was sent more than once may have been done by an earlier attempt. 0 when not counted.
+    pub attempts: u32,
     /// What it came from.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -130,8 +160,16 @@ impl StoreError {
             request_id: None,
             message: message.into(),
             region: None,
+            attempts: 0,
             source: None,
         }))
+    }
+
+    /// The same error with the S3 code a store would have sent.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
     }
 }
 
@@ -154,5 +192,17 @@ impl fmt::Display for StoreError {
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|s| &**s as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_numbered_as_listed() {
+        for (at, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
     }
 }

@@ -131,12 +131,18 @@ pub trait ObjectStore: Send + Sync + 'static {
     fn abort_upload<'a>(&'a self, path: &'a ObjectPath, upload: &'a UploadId) -> BoxFuture<'a, Result<()>>;
 
     /// Parts an upload has so far, in ascending order. ListParts.
-    fn list_parts<'a>(&'a self, path: &'a ObjectPath, upload: &'a UploadId)
-    -> BoxFuture<'a, Result<Vec<Part>>>;
+    fn list_parts<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        upload: &'a UploadId,
+    ) -> BoxFuture<'a, Result<Vec<Part>>>;
 
     /// Uploads under way below a prefix, every page of them. ListMultipartUploads.
-    fn list_uploads<'a>(&'a self, bucket: &'a str, prefix: &'a str)
-    -> BoxFuture<'a, Result<Vec<PendingUpload>>>;
+    fn list_uploads<'a>(
+        &'a self,
+        bucket: &'a str,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<PendingUpload>>>;
 
     /// Tags of an object. GetObjectTagging.
     fn tags<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<BTreeMap<String, String>>>;

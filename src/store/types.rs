@@ -89,6 +89,23 @@ pub struct Properties {
     pub encryption: Option<Encryption>,
 }
 
+impl Properties {
+    /// Storage class and encryption, which a copy has to repeat.
+    pub fn placement(&self) -> Placement {
+        Placement { storage_class: self.storage_class.clone(), encryption: self.encryption.clone() }
+    }
+}
+
+/// How the store keeps an object's bytes. CopyObject resets both to the bucket's defaults unless the request
+/// repeats them. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Placement {
+    /// Storage class; `None` is the bucket's default (`STANDARD`).
+    pub storage_class: Option<String>,
+    /// Server-side encryption; `None` is the bucket's default.
+    pub encryption: Option<Encryption>,
+}
+
 /// Server-side encryption settings of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Encryption {
@@ -184,7 +201,7 @@ pub struct Part {
     pub etag: ETag,
     /// Bytes.
     pub size: u64,
-    /// Checksum, base64, when the upload has an algorithm: repeated at completion.
+    /// Checksum as `ALGORITHM=base64` when the upload has an algorithm: repeated at completion.
     pub checksum: Option<String>,
 }
 
@@ -217,9 +234,10 @@ pub struct Written {
 /// Where properties of a copy come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CopyProperties {
-    /// As the source has them.
-    Keep,
-    /// These instead (tags are kept all the same).
+    /// As the source has them. Storage class and encryption are repeated from what the caller knows of the
+    /// source; `None` costs a HEAD of the source before the copy.
+    Keep(Option<Placement>),
+    /// These instead, storage class and encryption included (tags are kept all the same).
     Replace(Box<Properties>),
 }
 
@@ -290,3 +308,8 @@ pub const PARTS_MAX: u32 = 10_000;
 pub const DELETE_BATCH_MAX: usize = 1_000;
 /// Longest key in bytes.
 pub const KEY_MAX_BYTES: usize = 1_024;
+/// Most bytes of user metadata: names and values together.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
+pub const METADATA_MAX_BYTES: usize = 2_048;
+/// Most tags of one object.
+pub const TAGS_MAX: usize = 10;

@@ -1,5 +1,10 @@
 //! pailfs mounts an S3 bucket as a directory. ARCHITECTURE.md is the map.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod failure;
 pub mod fs;
 pub mod namespace;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! What pailfs tells about itself.
+
+pub mod logs;

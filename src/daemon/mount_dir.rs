@@ -72,6 +72,11 @@ impl MountDir {
     pub fn staging(&self) -> PathBuf {
         self.path.join("staging")
     }
+
+    /// Bytes that lost against another client.
+    pub fn conflicts(&self) -> PathBuf {
+        self.path.join("conflicts")
+    }
 }
 
 /// Makes `path` and its parents, `path` itself for the owner alone.
@@ -174,7 +179,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a/b");
         let dir = open(&path).unwrap();
-        for made in [&path, &dir.content(), &dir.staging(), &path.join("conflicts")] {
+        for made in [&path, &dir.content(), &dir.staging(), &dir.conflicts()] {
             assert_eq!(fs::metadata(made).unwrap().mode() & 0o777, 0o700, "{}", made.display());
         }
         assert!(dir.left_behind.is_none());

@@ -187,12 +187,6 @@ pub struct DirEntryPlus {
     pub ttl: std::time::Duration,
 }
 
-/// Receives directory entries until it is full; the adapter packs them into the kernel's buffer.
-pub trait DirSink<E>: Send {
-    /// Adds an entry; `false` when it did not fit and the listing is to stop before it.
-    fn add(&mut self, entry: E) -> bool;
-}
-
 /// Flags of rename(2).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct RenameFlags {
@@ -274,4 +268,8 @@ pub trait KernelNotifier: Send + Sync + 'static {
     fn inode_changed(&self, ino: Ino, data: bool);
     /// The name no longer means what it did.
     fn entry_changed(&self, parent: Ino, name: OsString);
+    /// Resolves when the kernel has been told everything that was said before.
+    fn settled(&self) -> futures_util::future::BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

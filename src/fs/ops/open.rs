@@ -1,0 +1,184 @@
+//! open, release, and the question whether another client changed the object.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::BytesMut;
+use futures_util::TryStreamExt;
+
+use super::attr::drop_set_id;
+use crate::commit::file::File;
+use crate::fs::error::{Error, Result};
+use crate::fs::filesystem::{Filesystem, OPEN_WINDOW};
+use crate::fs::types::{Caller, Fh, FileKind, Ino, OpenFlags, Opened};
+use crate::namespace::node::Known;
+use crate::store::error::ErrorKind;
+use crate::store::object_store::GetRequest;
+use crate::store::types::{ObjectPath, Version};
+
+/// What an open for reading fetches along with its question about the version.
+const OPEN_FETCH_BYTES: u64 = 1 << 20;
+
+/// What is there now, seen from an open.
+enum Answer {
+    Same,
+    Object(Known),
+    Gone,
+}
+
+impl Filesystem {
+    /// Opens a file. Asks S3 whether it is still the version that is known, with one request at most, unless
+    /// that was learnt a moment ago.
+    pub async fn open(&self, caller: Caller, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        if flags.write || flags.truncate {
+            self.writable()?;
+        }
+        if self.names.with(ino, |n| n.kind)? == FileKind::Directory {
+            return Err(Error::IsDirectory);
+        }
+        self.revalidate(ino, flags).await?;
+        if flags.write {
+            self.names.ensure_properties(ino).await?;
+        }
+        let file = self.file_of(ino)?;
+        if flags.truncate {
+            let now = SystemTime::now();
+            file.truncate(0, || {
+                let _ = self.names.with(ino, |node| {
+                    node.stat.size = 0;
+                    node.stat.mtime = now;
+                    node.stat.ctime = now;
+                    node.changed = Some(std::time::Instant::now());
+                    if caller.uid != 0 {
+                        drop_set_id(node);
+                    }
+                });
+            })?;
+            if file.dirty() {
+                self.committer.note(ino, Some(&file));
+            }
+        }
+        let keep_cache = self.names.with(ino, |node| {
+            node.opens += 1;
+            node.writers += u32::from(flags.write);
+            node.file = Some(file.clone());
+            std::mem::replace(&mut node.pages_valid, true)
+        })?;
+        let fh = self.handles.add_file(ino, file, flags);
+        Ok(Opened { fh, keep_cache, direct_io: false, no_flush: false })
+    }
+
+    /// The content of an inode: the one that is open or pending, else its version in S3.
+    pub(super) fn file_of(&self, ino: Ino) -> Result<Arc<File>> {
+        let mut table = self.names.table();
+        let path = table.object_path(ino);
+        let node = table.get_mut(ino).ok_or(Error::NotFound)?;
+        if let Some(file) = &node.file {
+            return Ok(file.clone());
+        }
+        let size = node.stat.size;
+        let version = node.version.clone();
+        drop(table);
+        let base = match (path, version) {
+            (Some(path), Some(version)) => Some(self.content.object(&path, &version)),
+            _ => None,
+        };
+        Ok(Arc::new(File::clean(ino, base, size)))
+    }
+
+    async fn revalidate(&self, ino: Ino, flags: OpenFlags) -> Result<()> {
+        let (path, version, at) = {
+            let table = self.names.table();
+            let node = table.get(ino).ok_or(Error::NotFound)?;
+            let Some(version) = node.version.clone() else { return Ok(()) };
+            if node.dirty() || !node.linked || node.content_proved().elapsed() <= OPEN_WINDOW {
+                return Ok(());
+            }
+            let Some(path) = table.object_path(ino) else { return Ok(()) };
+            (path, version, (node.parent, node.shown.clone(), node.component.clone()))
+        };
+        let answer = if flags.write || flags.truncate || version.size == 0 {
+            self.ask_head(&path).await?
+        } else {
+            self.ask_get(&path, &version).await?
+        };
+        let (parent, name, component) = at;
+        match answer {
+            // An equal ETag speaks of the bytes only: attributes may have been rewritten.
+            Answer::Same => self.names.with(ino, |node| node.same_content = Some(std::time::Instant::now())),
+            Answer::Object(known) => {
+                self.names.remember(path, known.clone());
+                let found = self.names.saw_object(parent, &name, &component, &known);
+                self.names.notifier().settled().await;
+                if found == ino { Ok(()) } else { Err(Error::Stale("the file was replaced in S3".into())) }
+            }
+            Answer::Gone => {
+                self.names.gone(parent, &name);
+                self.names.notifier().entry_changed(parent, (&*name).into());
+                Err(Error::NotFound)
+            }
+        }
+    }
+
+    async fn ask_head(&self, path: &ObjectPath) -> Result<Answer> {
+        match self.store.head(path).await {
+            Ok(info) => Ok(Answer::Object(info.into())),
+            Err(e) if e.kind == ErrorKind::NotFound => Ok(Answer::Gone),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Asks and fetches in one: the first bytes come along unless they are here already.
+    async fn ask_get(&self, path: &ObjectPath, version: &Version) -> Result<Answer> {
+        let first = version.size.min(OPEN_FETCH_BYTES);
+        let resident = self.content.object(path, version).missing(0..first).is_empty();
+        let request = GetRequest {
+            range: Some((0, OPEN_FETCH_BYTES)),
+            if_match: None,
+            if_none_match: resident.then(|| version.etag.clone()),
+        };
+        let response = match self.store.get(path, request).await {
+            Ok(response) => response,
+            Err(e) if e.kind == ErrorKind::NotModified => return Ok(Answer::Same),
+            Err(e) if e.kind == ErrorKind::NotFound => return Ok(Answer::Gone),
+            // Empty now: look at it whole.
+            Err(e) if e.kind == ErrorKind::InvalidRange => return self.ask_head(path).await,
+            Err(e) => return Err(e.into()),
+        };
+        let known = Known::from(response.info);
+        if response.offset == 0 && response.len <= OPEN_FETCH_BYTES {
+            let body: BytesMut = response.body.try_fold(BytesMut::new(), collect).await?;
+            let (content, body) = (self.content.object(path, &known.version), body.freeze());
+            crate::runtime::disk::disk(move || content.prime(0, &body)).await;
+        }
+        Ok(Answer::Object(known))
+    }
+
+    /// The last close of a handle. What is still dirty (a memory map that outlived close, a flush that
+    /// failed) is sent in the background, again and again.
+    pub async fn release(&self, ino: Ino, fh: Fh) -> Result<()> {
+        let Some(handle) = self.handles.remove_file(fh) else { return Err(Error::BadHandle) };
+        let dirty = {
+            let mut table = self.names.table();
+            let Some(node) = table.get_mut(ino) else { return Ok(()) };
+            node.opens = node.opens.saturating_sub(1);
+            node.writers = node.writers.saturating_sub(u32::from(handle.flags.write));
+            let dirty = node.dirty() && node.linked;
+            if node.opens == 0 && !dirty {
+                node.file = None;
+            }
+            dirty
+        };
+        if dirty && handle.flags.write {
+            self.committer.commit_later(ino);
+        } else if !dirty {
+            self.committer.forget_unlinked(ino);
+        }
+        Ok(())
+    }
+}
+
+async fn collect(mut all: BytesMut, piece: bytes::Bytes) -> crate::store::error::Result<BytesMut> {
+    all.extend_from_slice(&piece);
+    Ok(all)
+}

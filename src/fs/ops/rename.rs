@@ -1,0 +1,420 @@
+//! rename: of a file one server-side copy and one delete; of a directory a copy of each object below it.
+//!
+//! Order: what is new is there whole before anything old goes. A rename that fails halfway leaves the source
+//! as it was; of a directory it removes the copies it made.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::time::{Instant, SystemTime};
+
+use futures_util::stream::{self, StreamExt};
+
+use crate::commit::claims::Scope;
+use crate::fs::error::{Error, Result};
+use crate::fs::filesystem::Filesystem;
+use crate::fs::types::{FileKind, Ino, RenameFlags};
+use crate::namespace::node::{Known, Marker};
+use crate::namespace::table::DirPath;
+use crate::namespace::{check_key, name_text};
+use crate::store::types::{
+    COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
+    ListedObject, ObjectPath, Placement, Version, Written,
+};
+
+/// Copies of a directory rename in flight; the store's own limit applies as well.
+const TREE_CONCURRENCY: usize = 64;
+
+/// What one rename is about.
+struct Move<'a> {
+    ino: Ino,
+    parent: Ino,
+    name: &'a str,
+    new_parent: Ino,
+    new_name: &'a str,
+    component: String,
+    replaced: Option<Ino>,
+}
+
+/// An object of a tree at its new key.
+struct Moved {
+    old: String,
+    new: String,
+    etag: crate::store::types::ETag,
+    written: Written,
+    size: u64,
+}
+
+impl Filesystem {
+    /// Moves a name. See rename(2); `RENAME_EXCHANGE` is refused: S3 has no way to do it at once.
+    pub async fn rename(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        new_parent: Ino,
+        new_name: &OsStr,
+        flags: RenameFlags,
+    ) -> Result<()> {
+        self.writable()?;
+        if flags.exchange || flags.other {
+            return Err(Error::Invalid("objects cannot be exchanged at once"));
+        }
+        let (name, new_name) = (name_text(name)?, name_text(new_name)?);
+        let ino = self.names.child(parent, name).await?.ok_or(Error::NotFound)?;
+        let replaced = self.names.child(new_parent, new_name).await?;
+        if replaced == Some(ino) {
+            return Ok(());
+        }
+        if flags.no_replace && replaced.is_some() {
+            return Err(Error::Exists);
+        }
+        if self.names.table().is_bucket_level(ino) {
+            return Err(Error::NotPermitted("buckets are not renamed"));
+        }
+        let (component, path) = match replaced {
+            // An escaped name that is there already keeps the key it stands for.
+            Some(old) => {
+                let path = self.names.object_path(old).ok_or(Error::NotPermitted("buckets stay"))?;
+                (self.names.with(old, |n| n.component.to_string())?, path)
+            }
+            None => self.names.new_path(new_parent, new_name)?,
+        };
+        check_key(&path)?;
+        let is_dir = self.names.with(ino, |n| n.kind)? == FileKind::Directory;
+        if is_dir && self.names.table().is_within(new_parent, ino) {
+            return Err(Error::Invalid("a directory cannot move into itself"));
+        }
+        if let Some(old) = replaced {
+            match (is_dir, self.names.with(old, |n| n.kind)? == FileKind::Directory) {
+                (true, false) => return Err(Error::NotDirectory),
+                (false, true) => return Err(Error::IsDirectory),
+                (false, false) | (true, true) => {}
+            }
+        }
+        self.settle_sources(ino, replaced).await;
+        let mut scopes = vec![if is_dir { Scope::Tree(ino) } else { Scope::One(ino) }, Scope::One(parent)];
+        scopes.push(Scope::One(new_parent));
+        scopes.extend(replaced.map(Scope::Tree));
+        let _claim = self.committer.claims.claim(&self.names, &scopes).await;
+        if self.names.table().child_ino(parent, name) != Some(ino) {
+            return Err(Error::NotFound);
+        }
+        let what = Move { ino, parent, name, new_parent, new_name, component, replaced };
+        if is_dir { self.rename_dir(&what).await } else { self.rename_file(&what, path).await }
+    }
+
+    /// Copies that were promised of what moves or is replaced are made first.
+    async fn settle_sources(&self, ino: Ino, replaced: Option<Ino>) {
+        for ino in [Some(ino), replaced].into_iter().flatten() {
+            if let Some(path) = self.names.object_path(ino) {
+                self.committer.settle_clones(&path).await;
+            }
+        }
+    }
+
+    async fn rename_file(&self, what: &Move<'_>, to: ObjectPath) -> Result<()> {
+        let ino = what.ino;
+        if let Some(old) = what.replaced {
+            self.hold_content(old).await?;
+        }
+        if self.names.with(ino, |n| n.version.is_none())? {
+            return self.rename_local(what);
+        }
+        let dirty_content = self.names.with(ino, |n| n.file.as_ref().is_some_and(|f| f.dirty()))?;
+        if dirty_content {
+            self.committer.commit_now(ino).await?;
+        }
+        self.names.ensure_properties(ino).await?;
+        self.keep_alive(what.parent, what.name).await?;
+        let now = SystemTime::now();
+        let (from, version, properties, tag_count, meta) = self
+            .names
+            .with(ino, |node| {
+                node.stat.ctime = now;
+                let version = node.version.clone();
+                (version, node.properties_to_write(), node.tag_count, node.meta_generation)
+            })
+            .and_then(|(version, properties, tags, meta)| {
+                let from = self.names.object_path(ino).ok_or(Error::NotFound)?;
+                Ok((from, version.ok_or(Error::NotFound)?, properties, tags, meta))
+            })?;
+        let condition = self.condition_on(what.replaced);
+        let copied = self.committer.copy(&from, &version, &to, condition, &properties).await;
+        let written = match copied {
+            Err(error) => self.copied_by_us(&to, &version, &properties, error).await.map_err(|error| {
+                self.names.table().forget_name(what.new_parent, what.new_name);
+                self.lost_race(what.parent, what.name, error)
+            })?,
+            Ok(written) => written,
+        };
+        let etag = version.etag.clone();
+        if let Err(error) = self.committer.delete(&from, Some(&etag)).await {
+            // Changed by another client after the copy: theirs stays, the copy is the version before.
+            tracing::warn!(%from, %to, %error, "renamed, but the old name could not be removed");
+            return Err(self.lost_race(what.parent, what.name, error));
+        }
+        let (new, exact) = version_of(&written, version.size);
+        if let Some(old) = what.replaced {
+            self.orphan(old);
+            self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
+            self.committer.forget_unlinked(old);
+        }
+        if let Some(file) = self.names.with(ino, |n| n.file.clone())? {
+            file.relocate(&to, &new);
+        } else {
+            self.content.object(&from, &version).relocate(to.clone(), new.clone());
+        }
+        self.moved(what);
+        let properties = std::sync::Arc::new(properties);
+        {
+            let mut table = self.names.table();
+            table.written(ino, new.clone(), exact);
+            if let Some(node) = table.get_mut(ino) {
+                node.properties = Some(properties.clone());
+                node.meta_committed = node.meta_committed.max(meta);
+            }
+        }
+        if exact {
+            self.names.remember(to, Known { version: new, properties, tag_count });
+        }
+        self.committer.settle(ino);
+        Ok(())
+    }
+
+    /// A refused copy may have been done by a request whose answer was lost.
+    async fn copied_by_us(
+        &self,
+        to: &ObjectPath,
+        version: &Version,
+        properties: &crate::store::types::Properties,
+        error: Error,
+    ) -> Result<Written> {
+        if !matches!(&error, Error::Store(e) if e.kind == crate::store::error::ErrorKind::Precondition) {
+            return Err(error);
+        }
+        match self.store.head(to).await {
+            Ok(info)
+                if info.version.size == version.size && info.properties.metadata == properties.metadata =>
+            {
+                Ok(Written {
+                    etag: info.version.etag,
+                    last_modified: Some(info.version.last_modified),
+                    version_id: info.version_id,
+                })
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The condition for writing to a name: it must be what we know it to be.
+    fn condition_on(&self, replaced: Option<Ino>) -> Condition {
+        if self.condition_new() == Condition::None {
+            return Condition::None;
+        }
+        match replaced {
+            Some(old) => self.names.with(old, |n| n.condition()).unwrap_or(Condition::Absent),
+            None => Condition::Absent,
+        }
+    }
+
+    /// A file that was never committed moves without a request: its first commit goes to the new key, and
+    /// replaces what is there.
+    fn rename_local(&self, what: &Move<'_>) -> Result<()> {
+        let replaces = match what.replaced {
+            Some(old) => self.names.with(old, |n| n.version.clone().or_else(|| n.replaces.clone()))?,
+            None => None,
+        };
+        if let Some(old) = what.replaced {
+            self.orphan(old);
+            self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
+            self.committer.forget_unlinked(old);
+        }
+        // What it was to replace under its old name stays there, and is what that name means again.
+        let left = self.names.with(what.ino, |node| {
+            node.stat.ctime = SystemTime::now();
+            std::mem::replace(&mut node.replaces, replaces)
+        })?;
+        self.moved(what);
+        if left.is_some() {
+            self.names.table().forget_name(what.parent, what.name);
+        }
+        Ok(())
+    }
+
+    fn moved(&self, what: &Move<'_>) {
+        let now = Instant::now();
+        let mut table = self.names.table();
+        table.rename(what.ino, what.new_parent, &what.component, what.new_name, now);
+        table.touch_dir(what.parent);
+        table.touch_dir(what.new_parent);
+    }
+
+    async fn rename_dir(&self, what: &Move<'_>) -> Result<()> {
+        if let Some(old) = what.replaced
+            && !self.names.is_empty(old).await?
+        {
+            return Err(Error::NotEmpty);
+        }
+        let from = self.names.dir_path(what.ino)?;
+        let parent = self.names.dir_path(what.new_parent)?;
+        let to = DirPath { bucket: parent.bucket, prefix: format!("{}{}/", parent.prefix, what.component) };
+        let objects = self.objects_below(&from).await?;
+        for object in &objects {
+            let key = format!("{}{}", to.prefix, object.key.get(from.prefix.len()..).unwrap_or_default());
+            check_key(&ObjectPath::new(to.bucket.clone(), key))?;
+        }
+        self.keep_alive(what.parent, what.name).await?;
+        let moved = self.copy_tree(&from, &to, objects).await?;
+        self.delete_tree(&from, &moved).await?;
+        if let Some(old) = what.replaced {
+            self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
+            self.committer.forget_unlinked(old);
+        }
+        self.moved(what);
+        self.learn_tree(what.ino, &to, moved);
+        Ok(())
+    }
+
+    async fn objects_below(&self, dir: &DirPath) -> Result<Vec<ListedObject>> {
+        let mut objects = Vec::new();
+        let mut continuation = None;
+        loop {
+            let request = ListRequest {
+                bucket: dir.bucket.to_string(),
+                prefix: dir.prefix.clone(),
+                continuation,
+                ..ListRequest::default()
+            };
+            let page = self.store.list(request).await?;
+            objects.extend(page.objects);
+            continuation = page.next;
+            if continuation.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    /// Copies every object to its new key; on a failure removes the copies again.
+    async fn copy_tree(
+        &self,
+        from: &DirPath,
+        to: &DirPath,
+        objects: Vec<ListedObject>,
+    ) -> Result<Vec<Moved>> {
+        let mut done = Vec::with_capacity(objects.len());
+        let mut failed = None;
+        let mut copies = stream::iter(objects)
+            .map(|object| self.copy_one(from, to, object))
+            .buffer_unordered(TREE_CONCURRENCY);
+        while let Some(copied) = copies.next().await {
+            match copied {
+                Ok(moved) => done.push(moved),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        // Copies under way are finished too, or nobody would know of them.
+        if let Some(error) = failed {
+            while let Some(copied) = copies.next().await {
+                done.extend(copied);
+            }
+            drop(copies);
+            let entries = done.iter().map(|m| (m.new.clone(), m.written.etag.clone())).collect();
+            if let Err(cleanup) = self.delete_all(&to.bucket, entries).await {
+                tracing::warn!(error = %cleanup, "copies of a failed directory rename are left");
+            }
+            return Err(error);
+        }
+        Ok(done)
+    }
+
+    async fn copy_one(&self, from: &DirPath, to: &DirPath, object: ListedObject) -> Result<Moved> {
+        let new = format!("{}{}", to.prefix, object.key.get(from.prefix.len()..).unwrap_or_default());
+        let source = ObjectPath::new(from.bucket.clone(), object.key.as_str());
+        let target = ObjectPath::new(to.bucket.clone(), new.as_str());
+        let known = self.names.recall(&source, &object.version);
+        let written = if object.version.size > COPY_MAX_BYTES {
+            let properties = match &known {
+                Some(known) => (*known.properties).clone(),
+                None => self.store.head(&source).await?.properties,
+            };
+            self.committer.copy(&source, &object.version, &target, Condition::None, &properties).await?
+        } else {
+            let placement = match &known {
+                Some(known) => known.properties.placement(),
+                None => Placement { storage_class: object.storage_class.clone(), encryption: None },
+            };
+            let request = CopyRequest {
+                from: source,
+                from_etag: Some(object.version.etag.clone()),
+                to: target.clone(),
+                condition: Condition::None,
+                properties: CopyProperties::Keep(Some(placement)),
+            };
+            self.store.copy(request).await?
+        };
+        if let Some(known) = known {
+            let (version, exact) = version_of(&written, object.version.size);
+            if exact {
+                self.names.remember(target, Known { version, ..known });
+            }
+        }
+        Ok(Moved { old: object.key, new, etag: object.version.etag, written, size: object.version.size })
+    }
+
+    async fn delete_tree(&self, from: &DirPath, moved: &[Moved]) -> Result<()> {
+        let entries = moved.iter().map(|m| (m.old.clone(), m.etag.clone())).collect();
+        self.delete_all(&from.bucket, entries).await
+    }
+
+    async fn delete_all(
+        &self,
+        bucket: &str,
+        entries: Vec<(String, crate::store::types::ETag)>,
+    ) -> Result<()> {
+        for batch in entries.chunks(DELETE_BATCH_MAX) {
+            let batch: Vec<_> = batch
+                .iter()
+                .map(|(key, etag)| DeleteEntry { key: key.clone(), etag: Some(etag.clone()) })
+                .collect();
+            if let Some(failure) = self.store.delete_batch(bucket, batch).await?.into_iter().next() {
+                return Err(failure.error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Inodes below a moved directory get the versions of the copies.
+    fn learn_tree(&self, top: Ino, to: &DirPath, moved: Vec<Moved>) {
+        let mut by_key: HashMap<String, Moved> = moved.into_iter().map(|m| (m.new.clone(), m)).collect();
+        let mut relocations = Vec::new();
+        {
+            let mut table = self.names.table();
+            for ino in table.subtree(top) {
+                let Some(path) = table.object_path(ino) else { continue };
+                let Some(moved) = by_key.remove(&*path.key) else { continue };
+                let (version, exact) = version_of(&moved.written, moved.size);
+                let Some(node) = table.get_mut(ino) else { continue };
+                if let Some(dir) = node.dir.as_mut() {
+                    dir.marker = Marker::Present;
+                }
+                relocations.extend(node.file.clone().map(|file| (file, path, version.clone())));
+                if node.version.is_some() {
+                    table.written(ino, version, exact);
+                }
+            }
+            // What listings told of versions below is about the old keys.
+            table.expire_below(top);
+        }
+        for (file, path, version) in relocations {
+            file.relocate(&path, &version);
+        }
+        tracing::debug!(to = %to.prefix, "directory renamed");
+    }
+}
+
+fn version_of(written: &Written, size: u64) -> (Version, bool) {
+    let last_modified = written.last_modified.unwrap_or(SystemTime::UNIX_EPOCH);
+    (Version { etag: written.etag.clone(), last_modified, size }, written.last_modified.is_some())
+}

@@ -25,6 +25,17 @@ pub(crate) struct Api {
     pub(crate) region: Option<String>,
 }
 
+/// The bucket and key that a copy reads.
+///
+/// # Errors
+/// NotImplemented for access points and versions.
+pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id: None } => Ok((bucket, key)),
+        _ => Err(S3ErrorCode::NotImplemented.into()),
+    }
+}
+
 /// Implements the trait by calling the inherent method of the same name, which wins over the trait's.
 macro_rules! operations {
     ($($name:ident: $input:ty => $output:ty;)*) => {

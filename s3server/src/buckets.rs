@@ -1,10 +1,10 @@
 //! Operations on buckets, and the listings of their keys.
 
 use s3s::dto::*;
-use s3s::{S3ErrorCode, S3Request, S3Result, s3_error};
+use s3s::{S3Request, S3Result, s3_error};
 
 use crate::api::Api;
-use crate::listing::{self, After, Entry, Query, url_encoded};
+use crate::listing::{self, After, Encoding, Entry, Query};
 use crate::storage::Object as Stored;
 
 /// The region of a server that has none configured.
@@ -16,28 +16,6 @@ struct KeyPage {
     prefixes: Vec<CommonPrefix>,
     next: Option<After>,
     limit: usize,
-}
-
-/// How keys are written in an answer.
-#[derive(Clone, Copy)]
-struct Encoding(bool);
-
-impl Encoding {
-    fn of(requested: Option<&EncodingType>) -> S3Result<Self> {
-        match requested.map(EncodingType::as_str) {
-            None => Ok(Self(false)),
-            Some(EncodingType::URL) => Ok(Self(true)),
-            Some(_) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request")),
-        }
-    }
-
-    fn text(self, text: &str) -> String {
-        if self.0 { url_encoded(text) } else { text.to_owned() }
-    }
-
-    fn option(self, text: Option<&String>) -> Option<String> {
-        text.map(|text| self.text(text))
-    }
 }
 
 fn entry_of(key: &str, object: &Stored, encoding: Encoding) -> Object {
@@ -111,7 +89,7 @@ impl Api {
         let bucket = request.input.bucket;
         let location = Some(format!("/{bucket}"));
         self.storage.run(move |storage| storage.create_bucket(&bucket)).await?;
-        Ok(CreateBucketOutput { location, ..CreateBucketOutput::default() })
+        Ok(CreateBucketOutput { location })
     }
 
     pub(crate) async fn head_bucket(
@@ -239,104 +217,4 @@ impl Api {
             ..ListObjectsOutput::default()
         })
     }
-
-    pub(crate) async fn list_multipart_uploads(
-        &self,
-        request: S3Request<ListMultipartUploadsInput>,
-    ) -> S3Result<ListMultipartUploadsOutput> {
-        let input = request.input;
-        let encoding = Encoding::of(input.encoding_type.as_ref())?;
-        let limit = self.limit(input.max_uploads)?;
-        let prefix = input.prefix.as_deref().unwrap_or_default();
-        let delimiter = input.delimiter.as_deref().unwrap_or_default();
-        let key_marker = input.key_marker.as_deref().unwrap_or_default();
-        let id_marker = input.upload_id_marker.as_deref().unwrap_or_default();
-        let marked =
-            self.storage.look(&input.bucket, |bucket| bucket.uploads.get(id_marker).map(|u| u.sequence))?;
-        let mut found: Vec<(String, u64, String, MultipartUpload)> =
-            self.storage.look(&input.bucket, |bucket| {
-                let matching = bucket.uploads.iter().filter(|(_, upload)| upload.key.starts_with(prefix));
-                matching.map(|(id, upload)| upload_entry(id, upload, encoding)).collect()
-            })?;
-        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        let (mut uploads, mut prefixes) = (Vec::new(), Vec::<String>::new());
-        let (mut last, mut truncated) = (None, false);
-        for (key, sequence, id, upload) in found {
-            let behind = match key.as_str().cmp(key_marker) {
-                std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => marked.is_some_and(|marked| sequence > marked),
-                std::cmp::Ordering::Greater => true,
-            };
-            let cut = if delimiter.is_empty() { None } else { key[prefix.len()..].find(delimiter) };
-            let common = cut.map(|position| key[..prefix.len() + position + delimiter.len()].to_owned());
-            let known =
-                common.as_deref().is_some_and(|c| prefixes.last().is_some_and(|p| p == c) || c == key_marker);
-            if !behind || known {
-                continue;
-            }
-            if uploads.len() + prefixes.len() >= limit {
-                truncated = true;
-                break;
-            }
-            match common {
-                Some(common) => {
-                    last = Some((common.clone(), None));
-                    prefixes.push(common);
-                }
-                None => {
-                    last = Some((key, Some(id)));
-                    uploads.push(upload);
-                }
-            }
-        }
-        let next = last.filter(|_| truncated);
-        Ok(ListMultipartUploadsOutput {
-            next_key_marker: next.as_ref().map(|(key, _)| encoding.text(key)),
-            next_upload_id_marker: next.and_then(|(_, id)| id),
-            is_truncated: Some(truncated),
-            uploads: Some(uploads),
-            common_prefixes: Some(
-                prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.text(prefix)) }).collect(),
-            ),
-            max_uploads: Some(limit as i32),
-            prefix: encoding.option(input.prefix.as_ref()),
-            delimiter: encoding.option(input.delimiter.as_ref()),
-            key_marker: encoding.option(input.key_marker.as_ref()),
-            upload_id_marker: input.upload_id_marker.clone(),
-            encoding_type: input.encoding_type.clone(),
-            bucket: Some(input.bucket.clone()),
-            ..ListMultipartUploadsOutput::default()
-        })
-    }
-
-    /// The bucket and key that a copy reads.
-    ///
-    /// # Errors
-    /// NotImplemented for access points and versions.
-    pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
-        match source {
-            CopySource::Bucket { bucket, key, version_id: None } => Ok((bucket, key)),
-            _ => Err(S3ErrorCode::NotImplemented.into()),
-        }
-    }
-}
-
-fn upload_entry(
-    id: &str,
-    upload: &crate::storage::Upload,
-    encoding: Encoding,
-) -> (String, u64, String, MultipartUpload) {
-    let class = upload.attributes.storage_class.as_deref().unwrap_or(StorageClass::STANDARD);
-    let entry = MultipartUpload {
-        key: Some(encoding.text(&upload.key)),
-        upload_id: Some(id.to_owned()),
-        initiated: Some(upload.initiated.into()),
-        storage_class: Some(StorageClass::from(class.to_owned())),
-        checksum_algorithm: upload
-            .checksum
-            .map(|(algorithm, _)| ChecksumAlgorithm::from_static(algorithm.name())),
-        checksum_type: upload.checksum.map(|(_, kind)| kind.dto()),
-        ..MultipartUpload::default()
-    };
-    (upload.key.clone(), upload.sequence, id.to_owned(), entry)
 }

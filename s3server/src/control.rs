@@ -37,21 +37,20 @@ fn done() -> Response<Body> {
 }
 
 /// A number from the query; an empty or missing one is None.
-fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Response<Body>> {
+///
+/// # Errors
+/// What is wrong with it, as text.
+fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, String> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     match pairs.filter(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value).next() {
         None => Ok(None),
-        Some(value) => value
-            .parse()
-            .map(Some)
-            .map_err(|_| text(StatusCode::BAD_REQUEST, format!("{name} is not a number\n"))),
+        Some(value) => value.parse().map(Some).map_err(|_| format!("{name} is not a number")),
     }
 }
 
-async fn add_fault(shared: &Shared, body: Incoming) -> Result<Response<Body>, Response<Body>> {
-    let bad = |message: String| text(StatusCode::BAD_REQUEST, message);
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| bad(error.to_string()))?;
-    let fault: Fault = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(format!("{error}\n")))?;
+async fn add_fault(shared: &Shared, body: Incoming) -> Result<Response<Body>, String> {
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+    let fault: Fault = serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string())?;
     shared.knobs.add_fault(fault);
     Ok(done())
 }
@@ -83,11 +82,11 @@ pub(crate) async fn serve(shared: &Shared, path: &str, request: Request<Incoming
             shared.knobs.clear_faults();
             Ok(done())
         }
-        _ => Err(text(
+        _ => Ok(text(
             StatusCode::NOT_FOUND,
             "GET counters, POST counters/reset, PUT latency?ms=, PUT rate?bytes_per_s=, \
              GET, POST (JSON) and DELETE faults\n",
         )),
     };
-    outcome.unwrap_or_else(|refusal| refusal)
+    outcome.unwrap_or_else(|wrong| text(StatusCode::BAD_REQUEST, wrong + "\n"))
 }

@@ -38,6 +38,7 @@ mod reads;
 mod server;
 mod service;
 mod storage;
+mod uploads;
 mod wire;
 mod writes;
 

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::EncodingType;
 use s3s::{S3Result, s3_error};
 
 /// Where a page begins.
@@ -147,8 +148,36 @@ pub(crate) fn after_token(token: &str) -> S3Result<After> {
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
 
 /// A key as `encoding-type=url` writes it.
-pub(crate) fn url_encoded(text: &str) -> String {
+fn url_encoded(text: &str) -> String {
     utf8_percent_encode(text, KEPT).to_string().replace("%20", "+")
+}
+
+/// How keys are written in an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoding(bool);
+
+impl Encoding {
+    /// What `encoding-type` asks for.
+    ///
+    /// # Errors
+    /// InvalidArgument for another word than `url`.
+    pub(crate) fn of(requested: Option<&EncodingType>) -> S3Result<Self> {
+        match requested.map(EncodingType::as_str) {
+            None => Ok(Self(false)),
+            Some(EncodingType::URL) => Ok(Self(true)),
+            Some(_) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request")),
+        }
+    }
+
+    /// A key or prefix as it is written.
+    pub(crate) fn text(self, text: &str) -> String {
+        if self.0 { url_encoded(text) } else { text.to_owned() }
+    }
+
+    /// As [`Self::text`], for what may be missing.
+    pub(crate) fn option(self, text: Option<&String>) -> Option<String> {
+        text.map(|text| self.text(text))
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result, s3_error};
 
-use crate::api::Api;
+use crate::api::{Api, copy_source};
 use crate::attributes::{Attributes, attributes_of, fill_encryption, tags_of_header};
 use crate::checksums::{
     Algorithm, Announced, Kind, StoredChecksum, combine, fill_checksums, multipart_etag, sent_checksums,
@@ -115,7 +115,7 @@ impl Api {
         let input = request.input;
         check_part_number(input.part_number)?;
         let upload = self.storage.upload(&input.bucket, &input.key, &input.upload_id)?;
-        let (source_bucket, source_key) = Self::copy_source(&input.copy_source)?;
+        let (source_bucket, source_key) = copy_source(&input.copy_source)?;
         let source = self.storage.object(source_bucket, source_key)?;
         let wanted = ReadConditions {
             if_match: input.copy_source_if_match.clone(),

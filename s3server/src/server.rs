@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,6 +23,11 @@ use crate::knobs::Knobs;
 use crate::service::Shared;
 use crate::storage::Storage;
 use crate::wire::{Connection, Hangup};
+
+/// How long the end of [`Server::start_blocking`] waits for work on the blocking pool.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running server. Dropping it ends it; requests in progress are cut off.
 pub struct Server {
@@ -101,16 +107,29 @@ impl Server {
             .thread_name("pailfs-s3")
             .enable_all()
             .build()?;
-        let mut server = runtime.block_on(Server::start(config))?;
-        let task = server.task.take();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        // The runtime lives and dies on its own thread, so the caller may be inside another one.
         let run = move || {
+            let task = match runtime.block_on(Server::start(config)) {
+                Ok(mut server) => {
+                    let task = server.task.take();
+                    let _ = tell.send(Ok(server));
+                    task
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    None
+                }
+            };
             if let Some(task) = task {
                 // An error would be a panic of the accept loop, which has been reported.
                 let _ = runtime.block_on(task);
             }
-            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+            runtime.shutdown_timeout(SHUTDOWN_MAX);
         };
-        server.thread = Some(std::thread::Builder::new().name("pailfs-s3-main".to_owned()).spawn(run)?);
+        let thread = std::thread::Builder::new().name("pailfs-s3-main".to_owned()).spawn(run)?;
+        let mut server = told.recv().map_err(io::Error::other)??;
+        server.thread = Some(thread);
         Ok(server)
     }
 
@@ -174,7 +193,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
                 // Out of descriptors, mostly: what is served now gives some back.
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}

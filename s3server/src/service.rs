@@ -106,10 +106,8 @@ impl Shared {
         let declared = answer.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
         let len = declared.or(answer.body().size_hint().exact());
-        answer.map(|body| {
-            let body = ReplyBody::new(body, len, Arc::clone(&self.tally), rate, damage);
-            body.holding(in_flight)
-        })
+        let request = in_flight.map(|in_flight| (Arc::clone(&self.tally), in_flight));
+        answer.map(|body| ReplyBody::new(body, len, request, rate, damage))
     }
 
     /// The fault that meets this request; those that give no answer do not return from here.

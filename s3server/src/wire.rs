@@ -238,7 +238,8 @@ pub(crate) enum Damage {
 /// An answer body that counts, paces and does damage.
 pub(crate) struct ReplyBody {
     inner: s3s::Body,
-    counter: Arc<Tally>,
+    /// None for the control interface, which is not counted.
+    request: Option<(Arc<Tally>, InFlight)>,
     pace: Option<Pace>,
     damage: Option<(Damage, Arc<Hangup>)>,
     /// Read from `inner`, not yet sent.
@@ -246,28 +247,21 @@ pub(crate) struct ReplyBody {
     sent: u64,
     /// Where damage is done.
     middle: u64,
-    /// Dropped with the body.
-    _in_flight: Option<InFlight>,
 }
 
 impl ReplyBody {
-    /// Wraps `inner`, whose whole length is `len`, when it is known.
+    /// Wraps `inner`, whose whole length is `len`, when it is known. The request counts as being served until the
+    /// body is gone.
     pub(crate) fn new(
         inner: s3s::Body,
         len: Option<u64>,
-        counter: Arc<Tally>,
+        request: Option<(Arc<Tally>, InFlight)>,
         rate: Option<u64>,
         damage: Option<(Damage, Arc<Hangup>)>,
     ) -> Self {
         let middle = len.unwrap_or(0) / 2;
         let pace = rate.map(Pace::new);
-        Self { inner, counter, pace, damage, held: Bytes::new(), sent: 0, middle, _in_flight: None }
-    }
-
-    /// Keeps the request counted as being served until the body is gone.
-    pub(crate) fn holding(mut self, in_flight: Option<InFlight>) -> Self {
-        self._in_flight = in_flight;
-        self
+        Self { inner, request, pace, damage, held: Bytes::new(), sent: 0, middle }
     }
 
     /// The next piece to send, cut from what is held.
@@ -331,7 +325,9 @@ impl Body for ReplyBody {
             return Poll::Pending;
         };
         this.sent += piece.len() as u64;
-        this.counter.bytes_out.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some((tally, _)) = &this.request {
+            tally.bytes_out.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
         if let Some(pace) = &mut this.pace {
             pace.book(piece.len());
         }

@@ -3,7 +3,7 @@
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
-use crate::api::Api;
+use crate::api::{Api, copy_source};
 use crate::attributes::{Attributes, Tags, attributes_of, fill_encryption, tags_of_header, tags_of_set};
 use crate::checksums::{Announced, Digests, etag_of, fill_checksums, sent_checksums};
 use crate::conditions::{ReadConditions, WriteConditions, precondition_failed};
@@ -166,7 +166,7 @@ impl Api {
     ) -> S3Result<CopyObjectOutput> {
         let conditions = WriteConditions::from_headers(&request.headers)?;
         let input = request.input;
-        let (source_bucket, source_key) = Self::copy_source(&input.copy_source)?;
+        let (source_bucket, source_key) = copy_source(&input.copy_source)?;
         let source = self.storage.object(source_bucket, source_key)?;
         self.storage.look(&input.bucket, |_| ())?;
         let wanted = ReadConditions {

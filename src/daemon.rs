@@ -15,19 +15,27 @@ mod layers;
 pub mod mount_dir;
 pub mod mountpoint;
 mod preflight;
+mod reporter;
 pub mod run_state;
 mod stop;
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Resource;
+use tokio::runtime::Handle;
 
 use self::mount_dir::MountDir;
-use self::stop::StopRequests;
+use self::reporter::Reporter;
+use self::stop::{Drained, StopRequests};
 use crate::config::machine::Machine;
 use crate::config::quantity::show_size;
 use crate::config::resolve::Settings;
 use crate::failure::{Exit, Failure};
+use crate::fs::filesystem::Filesystem;
+use crate::fuse::{Mounted, QueuedNotifier};
 use crate::telemetry::logs::{self, Sink};
 
 /// Where the daemon runs.
@@ -41,6 +49,12 @@ pub enum Role {
 
 /// Exit code of a start that a signal cut short, as shells write SIGINT.
 const INTERRUPTED: u8 = 130;
+/// Wait, once the mount is off, for programs to close what they have open in it.
+const LAST_CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// Wait at the very end for blocking calls to return.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+/// Files named on the last screen.
+const LEFT_SHOWN_MAX: usize = 20;
 
 /// Mounts, serves until the mount is taken off or a signal comes, brings everything to S3. Returns the exit
 /// code.
@@ -64,14 +78,11 @@ pub fn run(settings: Settings, machine: &Machine, role: Role) -> Result<u8, Fail
         tell_user(role, notice);
     }
     if let Some(left) = &dir.left_behind {
+        let (files, dir) = (count(left.files, "file"), left.dir.display());
+        let size = show_size(left.bytes);
         tell_user(
             role,
-            &format!(
-                "an earlier run ended before everything was in S3: {} files ({}) were put aside in {}",
-                left.files,
-                show_size(left.bytes),
-                left.dir.display()
-            ),
+            &format!("an earlier run did not bring everything to S3: {files} ({size}) put aside in {dir}"),
         );
     }
     raise_open_files();
@@ -79,18 +90,127 @@ pub fn run(settings: Settings, machine: &Machine, role: Role) -> Result<u8, Fail
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pailfs").build().map_err(
             |error| Failure::new(Exit::Internal, "cannot start threads").detail(error.to_string()),
         )?;
-    let _ = (machine, log);
-    runtime.block_on(serve(&settings))
+    let daemon =
+        Daemon { settings, role, dir, mountpoint: ready.path, log, log_path: sink.path().map(Into::into) };
+    let ended = runtime.block_on(daemon.serve(machine));
+    // What still runs has nobody left to answer to.
+    runtime.shutdown_timeout(SHUTDOWN_WAIT);
+    ended
 }
 
-async fn serve(settings: &Settings) -> Result<u8, Failure> {
-    let mut requests = StopRequests::install()
-        .map_err(|error| Failure::new(Exit::Internal, "cannot take signals").detail(error.to_string()))?;
-    let (_store, _metrics) = tokio::select! {
-        opened = layers::open_store(settings) => opened?,
-        _ = requests.next() => return Ok(INTERRUPTED),
-    };
-    Err(Failure::new(Exit::Internal, "not wired yet"))
+/// What one run of the daemon has.
+struct Daemon {
+    settings: Settings,
+    role: Role,
+    dir: MountDir,
+    mountpoint: PathBuf,
+    log: Option<File>,
+    log_path: Option<PathBuf>,
+}
+
+impl Daemon {
+    async fn serve(&self, machine: &Machine) -> Result<u8, Failure> {
+        let mut requests = StopRequests::install()
+            .map_err(|error| Failure::new(Exit::Internal, "cannot take signals").detail(error.to_string()))?;
+        let (store, metrics) = tokio::select! {
+            opened = layers::open_store(&self.settings) => opened?,
+            _ = requests.next() => return Ok(INTERRUPTED),
+        };
+        let notifier = QueuedNotifier::new();
+        let filesystem = layers::filesystem(&self.settings, &self.dir, store, notifier.clone())?;
+        let mounted = self.mount(&filesystem, notifier).await?;
+        let mut state = Reporter::new(machine, &self.mountpoint, &self.settings, self.log_path.clone());
+        if let Err(error) = self.announce() {
+            // Whoever asked for the mount is gone and would not know of it.
+            tracing::error!(%error, "nobody waits for this mount any more");
+            self.take_off(&mounted).await;
+            state.ended(&[], None);
+            return Ok(INTERRUPTED);
+        }
+        tokio::select! {
+            name = requests.next() => tracing::info!("{name}: stopping"),
+            end = mounted.ended() => tracing::info!(?end, "the mount was taken off: stopping"),
+        }
+        let left = self.stop(&filesystem, &mounted, &mut requests, &mut state).await;
+        for operation in metrics.snapshot() {
+            tracing::info!(
+                operation = operation.operation.name(),
+                count = operation.count,
+                failed = operation.count - operation.successes,
+                bytes_in = operation.bytes_in,
+                bytes_out = operation.bytes_out,
+                "requests"
+            );
+        }
+        state.ended(&left, (!left.is_empty()).then(|| self.dir.staging()));
+        if left.is_empty() {
+            tracing::info!("everything is in S3");
+            return Ok(0);
+        }
+        let what = format!("stopped with {} that is not in S3", count(left.len(), "file"));
+        let failure =
+            left.iter().take(LEFT_SHOWN_MAX).fold(Failure::new(Exit::NotSaved, what), |f, l| f.detail(l));
+        tracing::error!("{}", left.join("; "));
+        Err(failure.advise(format!("the bytes are kept in {}", self.dir.staging().display())))
+    }
+
+    async fn mount(
+        &self,
+        filesystem: &Arc<Filesystem>,
+        notifier: Arc<QueuedNotifier>,
+    ) -> Result<Mounted, Failure> {
+        let (settings, mountpoint) = (self.settings.clone(), self.mountpoint.clone());
+        let (filesystem, runtime) = (filesystem.clone(), Handle::current());
+        let mounting = tokio::task::spawn_blocking(move || {
+            layers::mount(&settings, &mountpoint, filesystem, notifier, runtime)
+        });
+        mounting
+            .await
+            .map_err(|error| Failure::new(Exit::Internal, "cannot mount").detail(error.to_string()))?
+    }
+
+    fn announce(&self) -> std::io::Result<()> {
+        match self.role {
+            Role::Foreground => Ok(()),
+            Role::Background => background::announce_live(self.log.as_ref()),
+        }
+    }
+
+    /// Brings everything to S3 and takes the mount off; returns a line for each file that is not there.
+    async fn stop(
+        &self,
+        filesystem: &Arc<Filesystem>,
+        mounted: &Mounted,
+        requests: &mut StopRequests,
+        state: &mut Reporter,
+    ) -> Vec<String> {
+        state.stopping();
+        // The mount answers meanwhile: what is being copied out of it or written to it can still end well.
+        let mut drained = stop::drain(&**filesystem, requests, |line| state.progress(line)).await;
+        self.take_off(mounted).await;
+        // Programs that have files open may still write to them until they, or this process, end.
+        let gave_up = matches!(drained, Drained::GaveUp(_));
+        if !gave_up && tokio::time::timeout(LAST_CLOSE_WAIT, mounted.ended()).await.is_err() {
+            tracing::warn!("files are still open in the mount; their programs will see errors");
+        }
+        if !gave_up {
+            drained = stop::drain(&**filesystem, requests, |line| state.progress(line)).await;
+        }
+        match drained {
+            Drained::Clean => Vec::new(),
+            Drained::Failed(files) => files.into_iter().map(|(path, why)| format!("{path}: {why}")).collect(),
+            Drained::GaveUp(files) => files
+                .into_iter()
+                .map(|file| format!("{}: {} not uploaded", file.path, show_size(file.bytes)))
+                .collect(),
+        }
+    }
+
+    async fn take_off(&self, mounted: &Mounted) {
+        if let Err(error) = mounted.unmount().await {
+            tracing::error!(%error, mountpoint = %self.mountpoint.display(), "cannot be unmounted");
+        }
+    }
 }
 
 /// A cache inside the mount would wait for itself.
@@ -127,4 +247,9 @@ fn raise_open_files() {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// `1 file`, `2 files`
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -7,6 +7,7 @@ pub mod content;
 pub mod daemon;
 pub mod failure;
 pub mod fs;
+pub mod fuse;
 pub mod namespace;
 pub mod runtime;
 pub mod store;

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("fuse", &["cli", "daemon", "control", "config", "commit", "namespace", "content"]),
     ("fs", &["cli", "daemon", "control", "config", "fuse"]),
     ("namespace", &["cli", "daemon", "control", "config", "fuse", "commit", "content"]),
-    ("commit", &["cli", "daemon", "control", "config", "fuse", "namespace"]),
+    ("commit", &["cli", "daemon", "control", "config", "fuse"]),
     ("content", &["cli", "daemon", "control", "config", "fuse", "namespace", "commit"]),
     ("store", &["cli", "daemon", "control", "config", "fuse", "fs", "namespace", "commit", "content"]),
     (
@@ -30,6 +30,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ),
     ("telemetry", &["cli", "daemon", "control", "config", "fuse", "fs", "namespace", "commit", "content"]),
     ("config", &["cli", "daemon", "control", "fuse", "namespace", "commit", "content"]),
+];
+
+/// Looks upwards that stay until the seam is found, each with its reason: file and module.
+const UPWARDS: [(&str, &str); 1] = [
+    // A node holds the uncommitted state of its file, so that both are changed under one lock.
+    ("src/namespace/node.rs", "commit"),
 ];
 
 struct Source {
@@ -112,7 +118,8 @@ fn arrows_point_down() {
                 continue;
             }
             for (number, line) in code(&source.text) {
-                if above.iter().any(|module| line.contains("crate::") && looks_at(line, module)) {
+                let known = |module: &str| UPWARDS.contains(&(source.path.as_str(), module));
+                if above.iter().any(|module| looks_at(line, module) && !known(module)) {
                     offences.push(format!("{}:{number}: {}", source.path, line.trim()));
                 }
             }

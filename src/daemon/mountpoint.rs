@@ -7,12 +7,11 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rustix::fs::Access;
-use rustix::mount::UnmountFlags;
 
 use crate::failure::{Exit, Failure};
+pub use crate::fuse::mount::detach;
 
 /// How the kernel names our mounts.
 pub const FILESYSTEM_TYPE: &str = "fuse.pailfs";
@@ -111,29 +110,6 @@ pub fn prepare(path: &Path, allow_other: bool) -> Result<Ready, Failure> {
         check_unprivileged(&path, allow_other)?;
     }
     Ok(Ready { path, notices })
-}
-
-/// Takes the mount off `path` at once. Programs with files open in it keep them until they close them.
-///
-/// # Errors
-/// When the kernel or `fusermount3` refuses.
-pub fn detach(path: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-        Err(rustix::io::Errno::PERM) => fusermount_detach(path),
-        other => Ok(other?),
-    }
-}
-
-fn fusermount_detach(path: &Path) -> io::Result<()> {
-    let output = Command::new(fusermount().unwrap_or_else(|| "fusermount3".into()))
-        .args(["-u", "-z", "--"])
-        .arg(path)
-        .stdin(Stdio::null())
-        .output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The program that mounts for users who are not root; PATH may be empty under systemd.

@@ -46,7 +46,11 @@ pub async fn check(store: &dyn ObjectStore, target: &Target, connection: &Connec
 
 /// The screen for a failed first request.
 pub fn explain(error: &StoreError, target: &Target, connection: &Connection) -> Failure {
-    let endpoint = connection.endpoint_url.as_deref().unwrap_or("AWS");
+    let endpoint = match (&connection.endpoint_url, &connection.region) {
+        (Some(url), _) => url.clone(),
+        (None, Some(region)) => format!("AWS in region {region}"),
+        (None, None) => "AWS".to_owned(),
+    };
     let failure = match error.kind {
         ErrorKind::NoSuchBucket | ErrorKind::NotFound | ErrorKind::InvalidBucketName => {
             Failure::new(Exit::NoInput, format!("there is no bucket {} at {endpoint}", bucket_of(target)))
@@ -63,6 +67,11 @@ pub fn explain(error: &StoreError, target: &Target, connection: &Connection) -> 
                 Target::AllBuckets => "these credentials may not list the buckets".to_owned(),
                 Target::Bucket { .. } => format!("these credentials may not list {target}"),
             };
+            if connection.anonymous {
+                return Failure::new(Exit::Denied, format!("{target} is not public"))
+                    .detail(error.to_string())
+                    .advise("leave out --no-sign-request to use your credentials");
+            }
             let permission =
                 if *target == Target::AllBuckets { "s3:ListAllMyBuckets" } else { "s3:ListBucket" };
             Failure::new(Exit::Denied, what)

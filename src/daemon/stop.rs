@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::count;
 use crate::config::quantity::show_size;
 
 /// Time between two progress lines.
@@ -107,8 +108,7 @@ pub struct Summary<'a>(pub &'a [Pending]);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
-        let files = if self.0.len() == 1 { "file" } else { "files" };
-        write!(f, "{} {files}, {} left to upload", self.0.len(), show_size(bytes))
+        write!(f, "{}, {} left to upload", count(self.0.len(), "file"), show_size(bytes))
     }
 }
 

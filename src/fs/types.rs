@@ -268,8 +268,4 @@ pub trait KernelNotifier: Send + Sync + 'static {
     fn inode_changed(&self, ino: Ino, data: bool);
     /// The name no longer means what it did.
     fn entry_changed(&self, parent: Ino, name: OsString);
-    /// Resolves when the kernel has been told everything that was said before.
-    fn settled(&self) -> futures_util::future::BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
 }

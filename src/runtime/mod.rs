@@ -1,4 +1,4 @@
-//! What every layer runs on: the memory budget and the way to local disk.
+//! What every layer runs on: the memory budget, the way to local disk, single flight.
 //!
 //! Deliberately does not: know any other layer.
 

@@ -109,8 +109,14 @@ impl Filesystem {
             Answer::Object(known) => {
                 self.names.remember(path, known.clone());
                 let found = self.names.saw_object(parent, &name, &component, &known);
-                self.names.notifier().settled().await;
-                if found == ino { Ok(()) } else { Err(Error::Stale("the file was replaced in S3".into())) }
+                let same = known.version.etag == version.etag && known.version.size == version.size;
+                // On ESTALE the kernel looks the name up again, which tells it the new size (or the new
+                // inode) before it reads a byte; an answer here would leave it with the old one.
+                if found == ino && same {
+                    Ok(())
+                } else {
+                    Err(Error::Stale("the file was replaced in S3".into()))
+                }
             }
             Answer::Gone => {
                 self.names.gone(parent, &name);

@@ -1,5 +1,6 @@
 //! What a server is started with.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ pub enum WrongRegion {
 }
 
 /// Settings of one server. `ServerConfig::default()` is an in-memory server on a free port of 127.0.0.1.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// Address to listen on; port 0 takes a free one, [`crate::Server::endpoint`] tells which.
     pub listen: SocketAddr,
@@ -48,6 +49,19 @@ pub struct ServerConfig {
     pub buckets: Vec<String>,
     /// Worker threads of the runtime of [`crate::Server::start_blocking`].
     pub worker_threads: usize,
+}
+
+impl fmt::Debug for ServerConfig {
+    /// Leaves the secret key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("listen", &self.listen)
+            .field("access_key", &self.access_key)
+            .field("backing", &self.backing)
+            .field("region", &self.region)
+            .field("buckets", &self.buckets)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for ServerConfig {

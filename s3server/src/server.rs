@@ -30,6 +30,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running server. Dropping it ends it; requests in progress are cut off.
+#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     knobs: Arc<Knobs>,
@@ -37,6 +38,8 @@ pub struct Server {
     /// Closed by the drop, which ends the accept loop and with it every connection.
     stop: Option<watch::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
+    /// Closed when the storage is gone, with the last write in progress.
+    gone: watch::Receiver<()>,
     /// Of [`Server::start_blocking`].
     thread: Option<JoinHandle<()>>,
 }
@@ -84,6 +87,7 @@ impl Server {
                 .map_err(io::Error::other)??;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
+        let gone = storage.watch_gone();
         let (knobs, tally) = (Arc::new(Knobs::default()), Arc::new(Tally::default()));
         let shared = Arc::new(Shared {
             s3: service(&config, Arc::new(storage)),
@@ -94,7 +98,7 @@ impl Server {
         });
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(accept(listener, shared, stopped));
-        Ok(Server { address, knobs, tally, stop: Some(stop), task: Some(task), thread: None })
+        Ok(Server { address, knobs, tally, stop: Some(stop), task: Some(task), gone, thread: None })
     }
 
     /// Starts a server with a runtime and thread of its own, for callers without one.
@@ -164,6 +168,8 @@ impl Server {
         if let Some(task) = self.task.take() {
             let _ = task.await;
         }
+        // Nothing is ever sent: this returns when the other end is dropped.
+        let _ = self.gone.changed().await;
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }

@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::attributes::{Attributes, Tags};
 use crate::checksums::{Algorithm, Kind, StoredChecksum};
@@ -107,6 +108,8 @@ pub(crate) struct Storage {
     ids: AtomicU64,
     /// Tells the numbers of this run from those of others.
     epoch: u64,
+    /// Closed when the storage is gone. The last field: the directory is free by then.
+    gone: watch::Sender<()>,
 }
 
 /// The present in whole seconds, which is what S3 keeps.
@@ -138,7 +141,13 @@ impl Storage {
             directory,
             ids: AtomicU64::new(first_id),
             epoch: since.as_nanos() as u64,
+            gone: watch::Sender::new(()),
         })
+    }
+
+    /// A receiver that is closed when the storage is gone.
+    pub(crate) fn watch_gone(&self) -> watch::Receiver<()> {
+        self.gone.subscribe()
     }
 
     pub(crate) fn directory(&self) -> Option<&Directory> {

@@ -3,6 +3,7 @@
 
 mod access;
 mod client;
+mod command;
 mod conditions;
 mod copies;
 mod directory;

@@ -393,8 +393,13 @@ impl Committer {
     /// A commit failed: looks whether it was done all the same, whether another client won, and sees to it
     /// that the bytes are kept.
     async fn failed(self: &Arc<Self>, job: &Job, error: Error) -> Error {
-        let Error::Store(store_error) = &error else { return error };
-        if job.kind == FileKind::Directory || !is_conflict(store_error.kind) {
+        // Stale: the version that the change was based on is gone before its bytes were read.
+        let lost = match &error {
+            Error::Store(e) => is_conflict(e.kind),
+            Error::Stale(_) => true,
+            _ => false,
+        };
+        if job.kind == FileKind::Directory || !lost {
             return error;
         }
         let lost = if job.file.as_ref().is_some_and(|f| f.dirty()) {
@@ -404,9 +409,7 @@ impl Committer {
         };
         tracing::warn!(
             path = %job.path,
-            operation = store_error.operation,
-            code = store_error.code.as_deref().unwrap_or(""),
-            request_id = store_error.request_id.as_deref().unwrap_or(""),
+            %error,
             kept = %lost,
             "another client changed this object; our change was not written"
         );

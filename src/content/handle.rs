@@ -489,6 +489,10 @@ fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut at = range.start;
     std::iter::from_fn(move || {
         let start = at;
+        if range.end.saturating_sub(start) <= GET_MAX_BYTES {
+            at = range.end;
+            return (start < range.end).then_some(start..at);
+        }
         at = (start - start % GET_MAX_BYTES).saturating_add(GET_MAX_BYTES).min(range.end);
         (start < range.end).then_some(start..at)
     })

@@ -12,7 +12,7 @@ use super::{AttrsMode, Namespace, check_key};
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileKind, Ino};
 use crate::store::error::ErrorKind;
-use crate::store::types::{ListRequest, ObjectPath};
+use crate::store::types::{ListRequest, ObjectPath, Version};
 
 /// What is known of a name without asking.
 enum Local {
@@ -23,8 +23,19 @@ enum Local {
 
 /// What S3 said of a name.
 enum Remote {
-    File { component: String, known: Known },
-    Directory { component: String, marker: Marker },
+    File {
+        component: String,
+        known: Known,
+    },
+    /// Known from a listing only.
+    Listed {
+        component: String,
+        version: Version,
+    },
+    Directory {
+        component: String,
+        marker: Marker,
+    },
     Missing,
 }
 
@@ -96,6 +107,9 @@ impl Namespace {
     async fn ask_plain(&self, dir: &DirPath, component: String) -> Result<Remote> {
         let path = dir.object(&component);
         check_key(&path)?;
+        if self.config.attrs == AttrsMode::List {
+            return self.ask_listings(dir, component, &path).await;
+        }
         let (head, below) = join(self.store.head(&path), self.ask_prefix(dir, &component)).await;
         match head {
             // The empty component is the directory's own object: a file only when it has bytes.
@@ -109,6 +123,24 @@ impl Namespace {
             Err(e) => return Err(e.into()),
         }
         Ok(below?.map_or(Remote::Missing, |marker| Remote::Directory { component, marker }))
+    }
+
+    /// The same without a HEAD: the first key that begins with the path is the object itself, if it is there.
+    async fn ask_listings(&self, dir: &DirPath, component: String, path: &ObjectPath) -> Result<Remote> {
+        let request = ListRequest {
+            bucket: dir.bucket.to_string(),
+            prefix: path.key.to_string(),
+            max_keys: 1,
+            ..ListRequest::default()
+        };
+        let (first, below) = join(self.store.list(request), self.ask_prefix(dir, &component)).await;
+        let object = first?.objects.into_iter().next().filter(|o| *o.key == *path.key);
+        match object {
+            Some(object) if !component.is_empty() || object.version.size > 0 => {
+                Ok(Remote::Listed { component, version: object.version })
+            }
+            _ => Ok(below?.map_or(Remote::Missing, |marker| Remote::Directory { component, marker })),
+        }
     }
 
     /// Whether there is anything below `component/`, and whether that begins with its own object.
@@ -189,6 +221,7 @@ impl Namespace {
                 None
             }
             Remote::File { component, known } => Some(self.saw_object(parent, name, &component, &known)),
+            Remote::Listed { component, version } => Some(self.saw_listed(parent, name, &component, version)),
             Remote::Directory { component, marker } => {
                 Some(self.saw_directory(parent, name, &component, marker))
             }
@@ -234,6 +267,55 @@ impl Namespace {
         node.learn(known, defaults);
         table.insert(node);
         ino
+    }
+
+    /// S3 has this version under the name, of which a listing told no more.
+    fn saw_listed(&self, parent: Ino, name: &str, component: &str, version: Version) -> Ino {
+        let mut table = self.table();
+        if let Some(ino) = table.child_ino(parent, name)
+            && let Some(node) = table.get_mut(ino)
+            && node.kind != FileKind::Directory
+            && node.is_version(&version)
+        {
+            node.proved = Instant::now();
+            return ino;
+        }
+        drop(table);
+        if let Some(known) = self.recall_path(parent, component, &version) {
+            return self.saw_object(parent, name, component, &known);
+        }
+        let mut table = self.table();
+        let (kind, stat) =
+            describe_listed(&Listed::Object(version.clone()), &self.config.defaults, table.started);
+        if let Some(ino) = table.child_ino(parent, name)
+            && let Some(node) = table.get_mut(ino)
+            && node.kind != FileKind::Directory
+            && node.opens == 0
+        {
+            node.kind = kind;
+            node.stat = stat;
+            node.xattrs.clear();
+            node.properties = None;
+            node.tag_count = 0;
+            node.version = Some(version);
+            node.written = None;
+            node.file = None;
+            node.pages_valid = false;
+            node.proved = Instant::now();
+            drop(table);
+            self.notifier.inode_changed(ino, true);
+            return ino;
+        }
+        let ino = table.allocate();
+        let mut node = Node::new(ino, parent, component, name, kind, stat);
+        node.version = Some(version);
+        table.insert(node);
+        ino
+    }
+
+    fn recall_path(&self, parent: Ino, component: &str, version: &Version) -> Option<Known> {
+        let path = self.dir_path(parent).ok()?.object(component);
+        self.recall(&path, version)
     }
 
     fn saw_directory(&self, parent: Ino, name: &str, component: &str, marker: Marker) -> Ino {

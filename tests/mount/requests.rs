@@ -61,7 +61,7 @@ fn list(dir: &Path) -> usize {
 /// A mount of a bucket that `prepare` has filled, its root listed.
 fn listed(world: &World, prepare: impl FnOnce(&Bucket)) -> Mount {
     prepare(&world.bucket());
-    let mount = world.mount(&["--ttl", "1h"]);
+    let mount = world.mount(&["--ttl", "1h", "--open-window", "1h"]);
     list(mount.dir());
     world.settle();
     mount

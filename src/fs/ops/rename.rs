@@ -59,6 +59,7 @@ impl Filesystem {
             return Err(Error::Invalid("objects cannot be exchanged at once"));
         }
         let (name, new_name) = (name_text(name)?, name_text(new_name)?);
+        self.not_repeated(parent, name)?;
         let ino = self.names.child(parent, name).await?.ok_or(Error::NotFound)?;
         let replaced = self.names.child(new_parent, new_name).await?;
         if replaced == Some(ino) {

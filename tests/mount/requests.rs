@@ -327,7 +327,7 @@ fn change_a_byte_of_a_large_object() {
     let parts = [
         ("CompleteMultipartUpload", 1),
         ("CreateMultipartUpload", 1),
-        ("GetObject", 2),
+        ("GetObject", 1),
         ("UploadPart", 1),
         ("UploadPartCopy", 2),
     ];

@@ -271,9 +271,18 @@ impl Table {
         }
     }
 
-    /// Drops a node that nobody refers to. A linked one leaves behind what a listing would tell.
+    /// Drops a node that nobody refers to, and then its parent when it stayed for the node's sake. A linked
+    /// one leaves behind what a listing would tell.
     pub fn reclaim(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get(&ino) else { return };
+        let mut at = Some(ino);
+        while let Some(ino) = at {
+            at = self.reclaim_one(ino);
+        }
+    }
+
+    /// The parent of the node that was dropped.
+    fn reclaim_one(&mut self, ino: Ino) -> Option<Ino> {
+        let node = self.nodes.get(&ino)?;
         let has_inodes = |dir: &Dir| dir.children.values().any(|c| matches!(c, Child::Node(_)));
         if ino == Ino::ROOT
             || node.lookups > 0
@@ -281,28 +290,32 @@ impl Table {
             || node.dirty()
             || node.dir.as_ref().is_some_and(|d| has_inodes(d))
         {
-            return;
+            return None;
         }
-        let Some(node) = self.nodes.remove(&ino) else { return };
+        let node = self.nodes.remove(&ino)?;
+        let parent = Some(node.parent);
         if !node.linked {
-            return;
+            return parent;
         }
-        let left = match (&node.version, node.kind) {
-            (_, FileKind::Directory) => Listed::Prefix,
-            (Some(version), _) => Listed::Object(version.clone()),
-            (None, _) => return,
-        };
         let proved = node.proved;
+        let left = match (&node.version, node.kind) {
+            (_, FileKind::Directory) => Some(Listed::Prefix),
+            (version, _) => version.clone().map(Listed::Object),
+        };
         if let Some(dir) = self.nodes.get_mut(&node.parent).and_then(|n| n.dir.as_mut()) {
             // Without a whole listing behind it the entry would be believed for ever.
-            if node.written.is_none() && dir.complete.is_some_and(|at| at <= proved) {
-                let component = (node.component != node.shown).then_some(node.component);
-                dir.children.insert(node.shown, Child::Listed(ListedChild { ino, component, what: left }));
-            } else {
-                dir.children.remove(&node.shown);
-                dir.complete = None;
+            match left {
+                Some(what) if node.written.is_none() && dir.complete.is_some_and(|at| at <= proved) => {
+                    let component = (node.component != node.shown).then_some(node.component);
+                    dir.children.insert(node.shown, Child::Listed(ListedChild { ino, component, what }));
+                }
+                _ => {
+                    dir.children.remove(&node.shown);
+                    dir.complete = None;
+                }
             }
         }
+        parent
     }
 
     /// Nodes within `top`, itself included.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
 
-use super::attr::drop_set_id;
+use super::attr::resized;
 use crate::commit::file::File;
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::{Filesystem, OPEN_WINDOW};
@@ -43,20 +43,10 @@ impl Filesystem {
         let file = self.file_of(ino)?;
         if flags.truncate {
             let now = SystemTime::now();
-            file.truncate(0, || {
-                let _ = self.names.with(ino, |node| {
-                    node.stat.size = 0;
-                    node.stat.mtime = now;
-                    node.stat.ctime = now;
-                    node.changed = Some(std::time::Instant::now());
-                    if caller.uid != 0 {
-                        drop_set_id(node);
-                    }
-                });
+            file.truncate(0, |changes| {
+                let _ = self.names.with(ino, |node| resized(node, caller, 0, changes, now));
             })?;
-            if file.dirty() {
-                self.committer.note(ino, Some(&file));
-            }
+            self.committer.note(ino, Some(&file));
         }
         let keep_cache = self.names.with(ino, |node| {
             node.opens += 1;

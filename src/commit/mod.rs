@@ -344,6 +344,8 @@ impl Committer {
             let properties = Arc::new(job.properties.clone());
             let known = Known { version: version.clone(), properties, tag_count: job.tag_count };
             self.names.remember(job.path.clone(), known);
+        } else {
+            self.names.unremember(&job.path);
         }
         version
     }
@@ -465,6 +467,7 @@ impl Committer {
             (Some(etag), OnConflict::Fail) => Condition::Match(etag.clone()),
             _ => Condition::None,
         };
+        self.names.unremember(path);
         match self.store.delete(path, condition).await {
             Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
             done => Ok(done?),

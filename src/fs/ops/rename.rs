@@ -175,6 +175,8 @@ impl Filesystem {
         }
         if exact {
             self.names.remember(to, Known { version: new, properties, tag_count });
+        } else {
+            self.names.unremember(&to);
         }
         self.committer.settle(ino);
         Ok(())
@@ -354,11 +356,9 @@ impl Filesystem {
             };
             self.store.copy(request).await?
         };
-        if let Some(known) = known {
-            let (version, exact) = version_of(&written, object.version.size);
-            if exact {
-                self.names.remember(target, Known { version, ..known });
-            }
+        match (known, version_of(&written, object.version.size)) {
+            (Some(known), (version, true)) => self.names.remember(target, Known { version, ..known }),
+            _ => self.names.unremember(&target),
         }
         Ok(Moved { old: object.key, new, etag: object.version.etag, written, size: object.version.size })
     }
@@ -373,6 +373,9 @@ impl Filesystem {
         bucket: &str,
         entries: Vec<(String, crate::store::types::ETag)>,
     ) -> Result<()> {
+        for (key, _) in &entries {
+            self.names.unremember(&ObjectPath::new(bucket, key.as_str()));
+        }
         for batch in entries.chunks(DELETE_BATCH_MAX) {
             let batch: Vec<_> = batch
                 .iter()

@@ -16,6 +16,7 @@ use crate::fs::types::{FileKind, Ino, RenameFlags};
 use crate::namespace::node::{Known, Marker};
 use crate::namespace::table::DirPath;
 use crate::namespace::{check_key, name_text};
+use crate::store::error::ErrorKind;
 use crate::store::types::{
     COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
     ListedObject, ObjectPath, Placement, Version, Written,
@@ -117,7 +118,7 @@ impl Filesystem {
             self.hold_content(old).await?;
         }
         if self.names.with(ino, |n| n.version.is_none())? {
-            return self.rename_local(what);
+            return self.rename_local(what).await;
         }
         let dirty_content = self.names.with(ino, |n| n.file.as_ref().is_some_and(|f| f.dirty()))?;
         if dirty_content {
@@ -190,7 +191,7 @@ impl Filesystem {
         properties: &crate::store::types::Properties,
         error: Error,
     ) -> Result<Written> {
-        if !matches!(&error, Error::Store(e) if e.kind == crate::store::error::ErrorKind::Precondition) {
+        if !matches!(&error, Error::Store(e) if e.kind == ErrorKind::Precondition) {
             return Err(error);
         }
         match self.store.head(to).await {
@@ -219,8 +220,18 @@ impl Filesystem {
     }
 
     /// A file that was never committed moves without a request: its first commit goes to the new key, and
-    /// replaces what is there.
-    fn rename_local(&self, what: &Move<'_>) -> Result<()> {
+    /// replaces what is there. What it was to replace under its old name goes now, as that name does.
+    async fn rename_local(&self, what: &Move<'_>) -> Result<()> {
+        let left = self.names.with(what.ino, |n| n.replaces.clone())?;
+        let mut theirs = false;
+        if let (Some(left), Some(from)) = (left, self.names.object_path(what.ino)) {
+            self.keep_alive(what.parent, what.name).await?;
+            match self.committer.delete(&from, Some(&left.etag)).await {
+                // Another client's by now: it stays, and is what the name means again.
+                Err(Error::Store(e)) if e.kind == ErrorKind::Precondition => theirs = true,
+                done => done?,
+            }
+        }
         let replaces = match what.replaced {
             Some(old) => self.names.with(old, |n| n.version.clone().or_else(|| n.replaces.clone()))?,
             None => None,
@@ -230,13 +241,12 @@ impl Filesystem {
             self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
             self.committer.forget_unlinked(old);
         }
-        // What it was to replace under its old name stays there, and is what that name means again.
-        let left = self.names.with(what.ino, |node| {
+        self.names.with(what.ino, |node| {
             node.stat.ctime = SystemTime::now();
-            std::mem::replace(&mut node.replaces, replaces)
+            node.replaces = replaces;
         })?;
         self.moved(what);
-        if left.is_some() {
+        if theirs {
             self.names.table().forget_name(what.parent, what.name);
         }
         Ok(())

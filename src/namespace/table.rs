@@ -185,7 +185,8 @@ impl Table {
         }
     }
 
-    /// Puts a node under its parent, replacing what the name meant. A node that had the name is unlinked.
+    /// Puts a node under its parent, replacing what the name meant: a node that had it lost it to another
+    /// client.
     pub fn insert(&mut self, node: Node) {
         let (parent, shown, ino) = (node.parent, node.shown.clone(), node.ino);
         self.nodes.insert(ino, node);
@@ -194,7 +195,7 @@ impl Table {
             && old != ino
             && let Some(old) = self.nodes.get_mut(&old)
         {
-            old.linked = false;
+            old.lose();
         }
     }
 
@@ -230,15 +231,33 @@ impl Table {
         }
     }
 
-    /// The name has to be asked for again; the node goes on without it.
+    /// The name has to be asked for again; the node, which lost it, goes on without.
     pub fn forget_name(&mut self, parent: Ino, name: &str) {
         let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
         dir.complete = None;
         if let Some(Child::Node(ino)) = dir.children.remove(name) {
             if let Some(node) = self.nodes.get_mut(&ino) {
-                node.linked = false;
+                node.lose();
             }
             self.reclaim(ino);
+        }
+    }
+
+    /// The name has to be asked for again: it may have another version now, or be gone. What changed here
+    /// and is not in S3 stays.
+    pub fn doubt_name(&mut self, parent: Ino, name: &str) {
+        let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
+        dir.complete = None;
+        match dir.children.get(name) {
+            Some(Child::Node(ino)) => {
+                let ino = *ino;
+                if let Some(node) = self.nodes.get_mut(&ino) {
+                    node.doubted = true;
+                }
+            }
+            _ => {
+                dir.children.remove(name);
+            }
         }
     }
 
@@ -380,7 +399,7 @@ impl Table {
             node.version = Some(version);
             node.replaces = None;
             let now = Instant::now();
-            node.proved = now;
+            node.prove(now);
             node.changed = Some(now);
         }
     }

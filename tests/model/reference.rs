@@ -36,6 +36,8 @@ pub struct Node {
     pub linked: bool,
     /// Whether it surely has an object of its own.
     pub own_object: bool,
+    /// Whether another tool made it: then its time may be that of the object, which a copy has not.
+    pub foreign: bool,
 }
 
 impl Node {
@@ -52,6 +54,7 @@ impl Node {
             parent,
             linked: true,
             own_object: true,
+            foreign: false,
         }
     }
 }
@@ -64,6 +67,7 @@ pub enum Rename {
     Asked(Result<(), Errno>),
 }
 
+#[derive(Clone)]
 pub struct Tree {
     pub nodes: Vec<Node>,
 }
@@ -118,6 +122,15 @@ impl Tree {
             depth += 1;
         }
         depth
+    }
+
+    /// The objects below a directory were copied.
+    pub fn copied_below(&mut self, dir: Id) {
+        for id in 0..self.nodes.len() {
+            if self.nodes[id].foreign && self.nodes[id].linked && self.is_within(id, dir) {
+                self.nodes[id].mtime = None;
+            }
+        }
     }
 
     pub fn unlink(&mut self, dir: Id, name: &str) -> Result<(), Errno> {

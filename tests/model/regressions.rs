@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pailfs::fs::types::{Ino, OpenFlags, RenameFlags, SetAttr};
+use pailfs::fs::types::{Fh, FileKind, Ino, OpenFlags, RenameFlags, SetAttr, WriteFlags};
 use pailfs::store::object_store::ObjectStore;
+use pailfs::store::types::Condition;
 
 use crate::harness::{
-    CALLER, Mount, READ, Shape, WRITE, cat, find, keys, memory, mount, object, put, run,
+    CALLER, Mount, Shape, WRITE, cat, find, keys, memory, mount, number, object, path, put, run,
 };
-use pailfs::fs::types::{Fh, WriteFlags};
 
 fn forgetful() -> Shape {
     Shape { ttl: Duration::ZERO, ..Shape::default() }
@@ -106,6 +106,56 @@ fn what_a_rename_replaced_does_not_come_back() {
         close(&mount, ino, fh).await;
         assert_eq!(keys(&*store).await, ["elsewhere"]);
         assert_eq!(cat(&mount.fs, "elsewhere").await.unwrap(), b"new");
-        let _ = READ;
+    });
+}
+
+#[test]
+fn a_write_to_a_file_that_another_client_replaced_is_told_of() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        put(&*store, "f", b"first").await;
+        let mount = mount(&store, forgetful());
+        let ino = find(&mount.fs, "f").await.unwrap().unwrap();
+        let fh = mount.fs.open(CALLER, ino, WRITE).await.unwrap().fh;
+        put(&*store, "f", b"theirs").await;
+        assert_ne!(find(&mount.fs, "f").await.unwrap(), Some(ino), "the name is another file now");
+        mount.fs.write(ino, fh, 0, (&b"ours"[..]).into(), WriteFlags::default()).await.unwrap();
+        assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::ESTALE);
+        assert_eq!(mount.conflict_files().len(), 1);
+        assert_eq!(object(&*store, "f").await.unwrap().1, b"theirs");
+        mount.fs.release(ino, fh).await.unwrap();
+        assert!(mount.fs.pending().is_empty());
+    });
+}
+
+#[test]
+fn a_commit_that_needs_bytes_that_are_gone_ends_in_a_conflict_file() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        put(&*store, "f", b"first").await;
+        let mount = mount(&store, Shape::default());
+        let ino = find(&mount.fs, "f").await.unwrap().unwrap();
+        let fh = mount.fs.open(CALLER, ino, WRITE).await.unwrap().fh;
+        mount.fs.write(ino, fh, 5, (&b"ours"[..]).into(), WriteFlags::default()).await.unwrap();
+        put(&*store, "f", b"theirs").await;
+        assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::ESTALE);
+        assert_eq!(mount.conflict_files(), [b"\0\0\0\0\0ours"]);
+        mount.fs.release(ino, fh).await.unwrap();
+        assert!(mount.fs.pending().is_empty());
+    });
+}
+
+#[test]
+fn a_listing_shows_what_another_client_put_in_place_of_a_directory() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        put(&*store, "f", b"").await;
+        let mount = mount(&store, forgetful());
+        find(&mount.fs, "f").await.unwrap().unwrap();
+        store.delete(&path("f"), Condition::None).await.unwrap();
+        put(&*store, "f/below", b"").await;
+        let fh = mount.fs.opendir(Ino::ROOT).await.unwrap().fh;
+        let found = mount.fs.readdir(Ino::ROOT, fh, 0).await.unwrap();
+        assert!(found.iter().any(|e| e.name == "f" && e.kind == FileKind::Directory));
     });
 }

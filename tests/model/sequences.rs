@@ -30,8 +30,12 @@ async fn foreign(store: &Arc<dyn ObjectStore>) -> Tree {
         let bytes = crate::harness::pattern(len as u32, len);
         put(&**store, key, &bytes).await;
         let modified = object(&**store, key).await.unwrap().0.version.last_modified;
-        let node =
-            Node { data: bytes, mtime: Some(modified), ..Node::new(Kind::File, dir, FILE_MODE, OWNER) };
+        let node = Node {
+            data: bytes,
+            mtime: Some(modified),
+            foreign: true,
+            ..Node::new(Kind::File, dir, FILE_MODE, OWNER)
+        };
         tree.add(dir, name, node);
     }
     tree
@@ -80,4 +84,3 @@ proptest! {
         run(play(&ops, shape, with_foreign));
     }
 }
-

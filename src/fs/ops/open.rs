@@ -81,7 +81,8 @@ impl Filesystem {
             let table = self.names.table();
             let node = table.get(ino).ok_or(Error::NotFound)?;
             let Some(version) = node.version.clone() else { return Ok(()) };
-            if node.dirty() || !node.linked || node.content_proved().elapsed() <= OPEN_WINDOW {
+            let known = !node.doubted && node.content_proved().elapsed() <= OPEN_WINDOW;
+            if node.dirty() || !node.linked || known {
                 return Ok(());
             }
             let Some(path) = table.object_path(ino) else { return Ok(()) };
@@ -159,7 +160,7 @@ impl Filesystem {
             let Some(node) = table.get_mut(ino) else { return Ok(()) };
             node.opens = node.opens.saturating_sub(1);
             node.writers = node.writers.saturating_sub(u32::from(handle.flags.write));
-            let dirty = node.dirty() && node.linked;
+            let dirty = node.wants_commit();
             if node.opens == 0 && !dirty {
                 node.file = None;
             }

@@ -87,7 +87,7 @@ impl Filesystem {
         if !refused {
             return error;
         }
-        self.names.table().forget_name(parent, name);
+        self.names.table().doubt_name(parent, name);
         self.names.notifier().entry_changed(parent, name.into());
         Error::Stale("another client changed it meanwhile".into())
     }

@@ -142,7 +142,7 @@ impl Filesystem {
         let copied = self.committer.copy(&from, &version, &to, condition, &properties).await;
         let written = match copied {
             Err(error) => self.copied_by_us(&to, &version, &properties, error).await.map_err(|error| {
-                self.names.table().forget_name(what.new_parent, what.new_name);
+                self.names.table().doubt_name(what.new_parent, what.new_name);
                 self.lost_race(what.parent, what.name, error)
             })?,
             Ok(written) => written,

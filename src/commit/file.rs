@@ -216,8 +216,9 @@ impl File {
         Ok(())
     }
 
-    /// Cuts or extends with zeros, then runs `after` while the file is still locked.
-    pub fn truncate(&self, size: u64, after: impl FnOnce()) -> Result<()> {
+    /// Cuts or extends with zeros, then runs `after` while the file is still locked; it is told whether the
+    /// size changed, since nothing has to be committed for the content otherwise.
+    pub fn truncate(&self, size: u64, after: impl FnOnce(bool)) -> Result<()> {
         if size > FILE_MAX_BYTES {
             return Err(Error::FileTooLarge);
         }
@@ -225,33 +226,34 @@ impl File {
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
-        if size != inner.size {
+        let changes = size != inner.size;
+        if changes {
             self.bump();
             inner.size = size;
             inner.base_len = inner.base_len.min(size);
             inner.low_water = inner.low_water.min(size);
             inner.extents.truncate(size);
         }
-        after();
+        after(changes);
         Ok(())
     }
 
-    /// Makes a range zeros, without changing the size.
-    pub fn zero(&self, dir: &Path, range: Range<u64>) -> Result<()> {
+    /// Makes a range zeros, without changing the size; false when nothing of it is within the file.
+    pub fn zero(&self, dir: &Path, range: Range<u64>) -> Result<bool> {
         let mut inner = self.inner.lock();
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
         let range = range.start..range.end.min(inner.size);
         if range.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let staging = Self::staging(&mut inner, dir, self.ino)?;
         punch(&staging.file, range.clone()).map_err(|e| Error::local("punching a staging file", e))?;
         let floor = self.floor(&inner);
         let generation = self.bump();
         inner.extents.insert(range, generation, floor);
-        Ok(())
+        Ok(true)
     }
 
     /// Makes `[0, end)` a clone of a version of another object: see copy_file_range(2). Only for a file that

@@ -213,8 +213,11 @@ impl Committer {
             self.settle(ino);
             return Ok(());
         }
-        let linked = self.names.with(ino, |n| n.linked).unwrap_or(false);
+        let (linked, lost) = self.names.with(ino, |n| (n.linked, n.lost)).unwrap_or((false, false));
         if !linked {
+            if lost && let Some(job) = self.job(ino)? {
+                return Err(self.lost(&job).await);
+            }
             // Nobody can reach it by name any more; the bytes stay for those who have it open.
             self.forget_changes(ino);
             return Ok(());
@@ -241,8 +244,11 @@ impl Committer {
     /// What is to be sent; `None` when the inode has no object (the top of a bucket).
     fn job(&self, ino: Ino) -> Result<Option<Job>> {
         let mut table = self.names.table();
-        let Some(path) = table.object_path(ino) else { return Ok(None) };
+        let path = table.object_path(ino);
         let node = table.get_mut(ino).ok_or(Error::NotFound)?;
+        // Who lost its name may have lost the directory as well.
+        let nowhere = || node.lost.then(|| ObjectPath::new("", &*node.component));
+        let Some(path) = path.or_else(nowhere) else { return Ok(None) };
         let mut properties = node.properties_to_write();
         if properties.content_type.is_none() {
             properties.content_type = Some(match node.kind {
@@ -344,6 +350,8 @@ impl Committer {
             let properties = Arc::new(job.properties.clone());
             let known = Known { version: version.clone(), properties, tag_count: job.tag_count };
             self.names.remember(job.path.clone(), known);
+        } else {
+            self.names.unremember(&job.path);
         }
         version
     }
@@ -362,7 +370,7 @@ impl Committer {
 
     /// After a close: an unlinked file that nobody has open any more takes its changes with it.
     pub(crate) fn forget_unlinked(&self, ino: Ino) {
-        if self.names.with(ino, |n| !n.linked && n.opens == 0).unwrap_or(false) {
+        if self.names.with(ino, |n| !n.linked && n.opens == 0 && !n.wants_commit()).unwrap_or(false) {
             self.forget_changes(ino);
             let _ = self.names.with(ino, |n| n.file = None);
         }
@@ -393,44 +401,44 @@ impl Committer {
     /// A commit failed: looks whether it was done all the same, whether another client won, and sees to it
     /// that the bytes are kept.
     async fn failed(self: &Arc<Self>, job: &Job, error: Error) -> Error {
-        // Stale: the version that the change was based on is gone before its bytes were read.
-        let lost = match &error {
+        let conflict = match &error {
             Error::Store(e) => is_conflict(e.kind),
+            // Bytes of the version it is based on are needed and gone.
             Error::Stale(_) => true,
             _ => false,
         };
-        if job.kind == FileKind::Directory || !lost {
+        if job.kind == FileKind::Directory || !conflict {
             return error;
         }
-        let lost = if job.file.as_ref().is_some_and(|f| f.dirty()) {
+        tracing::warn!(path = %job.path, %error, "the object is not the version that our change is based on");
+        self.lost(job).await
+    }
+
+    /// Another client was first: keeps the bytes, ends the file, gives the name up.
+    async fn lost(self: &Arc<Self>, job: &Job) -> Error {
+        let kept = if job.file.as_ref().is_some_and(|f| f.dirty()) {
             conflict::keep(self, job).await
         } else {
             "only attributes were changed".to_owned()
         };
-        tracing::warn!(
-            path = %job.path,
-            %error,
-            kept = %lost,
-            "another client changed this object; our change was not written"
-        );
-        let stale = Error::Stale(format!("{} was changed by another client; {lost}", job.path));
+        tracing::warn!(path = %job.path, %kept, "another client changed this object; our change was not written");
+        let stale = Error::Stale(format!("{} was changed by another client; {kept}", job.path));
         if let Some(file) = &job.file {
             file.fail(stale.clone());
         }
-        let name = {
-            let mut table = self.names.table();
-            table.get_mut(job.ino).map(|node: &mut Node| {
-                node.meta_committed = node.meta_generation;
-                (node.parent, node.shown.clone())
-            })
-        };
         self.pending.lock().remove(&job.ino);
-        if let Some((parent, shown)) = name {
-            let mut table = self.names.table();
-            if table.child_ino(parent, &shown) == Some(job.ino) {
-                table.forget_name(parent, &shown);
-            }
-            drop(table);
+        let mut table = self.names.table();
+        let name = table.get_mut(job.ino).map(|node: &mut Node| {
+            node.meta_committed = node.meta_generation;
+            (node.parent, node.shown.clone())
+        });
+        let had = name.filter(|(parent, shown)| table.child_ino(*parent, shown) == Some(job.ino));
+        if let Some((parent, shown)) = &had {
+            table.forget_name(*parent, shown);
+        }
+        table.reclaim(job.ino);
+        drop(table);
+        if let Some((parent, shown)) = had {
             self.names.notifier().entry_changed(parent, (&*shown).into());
         }
         stale
@@ -468,6 +476,7 @@ impl Committer {
             (Some(etag), OnConflict::Fail) => Condition::Match(etag.clone()),
             _ => Condition::None,
         };
+        self.names.unremember(path);
         match self.store.delete(path, condition).await {
             Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
             done => Ok(done?),

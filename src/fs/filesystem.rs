@@ -200,5 +200,9 @@ impl Filesystem {
 
 /// How long the kernel may believe a node: what is left of the time, all of it for what is only here.
 fn kernel_ttl(node: &Node, ttl: Duration) -> Duration {
-    if node.dirty() { ttl } else { ttl.saturating_sub(node.proved.elapsed()) }
+    match (node.dirty(), node.doubted) {
+        (true, _) => ttl,
+        (false, true) => Duration::ZERO,
+        (false, false) => ttl.saturating_sub(node.proved.elapsed()),
+    }
 }

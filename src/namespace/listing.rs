@@ -237,8 +237,17 @@ fn merge(table: &mut Table, dir: Ino, found: Found, started: Instant) -> News {
             false
         }
         Child::Listed(_) => names.contains_key(name),
-        Child::Node(ino) => match names.remove(name) {
-            Some((_, what)) => merge_node(table, *ino, &what, started, &mut news, name),
+        Child::Node(ino) => match names.get(name) {
+            Some((_, what)) => {
+                let keep = merge_node(table, *ino, what, started, &mut news);
+                if keep {
+                    names.remove(name);
+                } else {
+                    news.entries.push(OsString::from(&**name));
+                    dropped.push(*ino);
+                }
+                keep
+            }
             None => {
                 let keep = table.get(*ino).is_some_and(|n| {
                     n.dirty()
@@ -270,7 +279,7 @@ fn merge(table: &mut Table, dir: Ino, found: Found, started: Instant) -> News {
     }
     for ino in dropped {
         if let Some(node) = table.get_mut(ino) {
-            node.linked = false;
+            node.lose();
         }
         table.reclaim(ino);
     }
@@ -278,33 +287,24 @@ fn merge(table: &mut Table, dir: Ino, found: Found, started: Instant) -> News {
 }
 
 /// One name that has an inode and is in the listing; false when the name gets a new inode.
-fn merge_node(
-    table: &mut Table,
-    ino: Ino,
-    what: &Listed,
-    started: Instant,
-    news: &mut News,
-    name: &str,
-) -> bool {
+fn merge_node(table: &mut Table, ino: Ino, what: &Listed, started: Instant, news: &mut News) -> bool {
     let Some(node) = table.get_mut(ino) else { return false };
     if node.dirty() || node.changed.is_some_and(|at| at >= started) {
         return true;
     }
     match (what, node.dir.is_some()) {
         (Listed::Prefix, true) => {
-            node.proved = started;
+            node.prove(started);
             true
         }
         (Listed::Object(version), false) => {
             if node.is_version(version) {
-                node.proved = started;
+                node.prove(started);
                 return true;
             }
             // Ours, but written by a clock that is not ours: or changed by somebody who kept the bytes.
             if node.opens > 0 && node.version.as_ref().is_none_or(|v| v.etag != version.etag) {
-                node.linked = false;
-                news.entries.push(OsString::from(name));
-                return true;
+                return false;
             }
             node.version = Some(version.clone());
             node.written = None;
@@ -312,14 +312,10 @@ fn merge_node(
             node.stat.size = version.size;
             node.file = if node.opens > 0 { node.file.take() } else { None };
             node.pages_valid = false;
-            node.proved = started;
+            node.prove(started);
             news.inodes.push(ino);
             true
         }
-        (Listed::Prefix, false) | (Listed::Object(_), true) => {
-            node.linked = false;
-            news.entries.push(OsString::from(name));
-            false
-        }
+        (Listed::Prefix, false) | (Listed::Object(_), true) => false,
     }
 }

@@ -230,7 +230,12 @@ impl Namespace {
 
     /// S3 no longer has this name.
     pub fn gone(&self, parent: Ino, name: &str) {
-        self.table().unlink(parent, name, Instant::now());
+        let mut table = self.table();
+        let lost = table.child_ino(parent, name);
+        if let Some(node) = lost.and_then(|ino| table.get_mut(ino)) {
+            node.lose();
+        }
+        table.unlink(parent, name, Instant::now());
     }
 
     /// S3 has this object under the name: the inode that stands for this version of it.
@@ -245,7 +250,7 @@ impl Namespace {
                 if node.properties.is_none() {
                     node.learn(known, defaults);
                 }
-                node.proved = Instant::now();
+                node.prove(Instant::now());
                 return ino;
             }
             if node.opens == 0 {
@@ -327,7 +332,7 @@ impl Namespace {
             if marker != Marker::Unknown {
                 dir.marker = marker;
             }
-            node.proved = Instant::now();
+            node.prove(Instant::now());
             return ino;
         }
         let ino = match table.child(parent, name) {

@@ -130,6 +130,12 @@ impl Namespace {
         self.known.lock().put(path, known);
     }
 
+    /// Forgets what was remembered of an object that was changed or removed here. Its version is no proof:
+    /// the same bytes written again within a second have the same ETag, size and time.
+    pub fn unremember(&self, path: &ObjectPath) {
+        self.known.lock().pop(path);
+    }
+
     /// Attributes of that version, if they were seen.
     pub fn recall(&self, path: &ObjectPath, version: &Version) -> Option<Known> {
         self.known.lock().get(path).filter(|k| k.version == *version).cloned()

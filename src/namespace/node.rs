@@ -126,6 +126,11 @@ pub struct Node {
     pub shown: Box<str>,
     /// Whether the name still leads here; false after unlink and rename over it.
     pub linked: bool,
+    /// Another client removed or replaced what this is: changes made here have no place to go, but somebody
+    /// made them and has to be told.
+    pub lost: bool,
+    /// A refused condition says that another client was here: ask again, whatever the time.
+    pub doubted: bool,
     /// References the kernel holds.
     pub lookups: u64,
     /// Open handles.
@@ -175,6 +180,8 @@ impl Node {
             component: component.into(),
             shown: shown.into(),
             linked: true,
+            lost: false,
+            doubted: false,
             lookups: 0,
             opens: 0,
             writers: 0,
@@ -220,7 +227,24 @@ impl Node {
 
     /// Whether what is known may still be believed.
     pub fn fresh(&self, ttl: Duration) -> bool {
-        self.dirty() || self.opens_dirty() || self.proved.elapsed() <= ttl
+        self.dirty() || self.opens_dirty() || (!self.doubted && self.proved.elapsed() <= ttl)
+    }
+
+    /// What is known was true at that moment.
+    pub fn prove(&mut self, at: Instant) {
+        self.proved = at;
+        self.doubted = false;
+    }
+
+    /// The name is another client's now.
+    pub fn lose(&mut self) {
+        self.linked = false;
+        self.lost = true;
+    }
+
+    /// Whether something changed here that is not in S3 and that somebody waits for.
+    pub fn wants_commit(&self) -> bool {
+        self.dirty() && (self.linked || self.lost)
     }
 
     /// A new file that is open and was never committed exists nowhere but here.
@@ -289,7 +313,7 @@ impl Node {
         self.tag_count = known.tag_count;
         self.version = Some(known.version.clone());
         self.written = None;
-        self.proved = Instant::now();
+        self.prove(Instant::now());
     }
 
     /// What a later HEAD of the version of this node would tell.

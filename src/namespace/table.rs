@@ -185,7 +185,8 @@ impl Table {
         }
     }
 
-    /// Puts a node under its parent, replacing what the name meant. A node that had the name is unlinked.
+    /// Puts a node under its parent, replacing what the name meant: a node that had it lost it to another
+    /// client.
     pub fn insert(&mut self, node: Node) {
         let (parent, shown, ino) = (node.parent, node.shown.clone(), node.ino);
         self.nodes.insert(ino, node);
@@ -194,7 +195,7 @@ impl Table {
             && old != ino
             && let Some(old) = self.nodes.get_mut(&old)
         {
-            old.linked = false;
+            old.lose();
         }
     }
 
@@ -230,15 +231,33 @@ impl Table {
         }
     }
 
-    /// The name has to be asked for again; the node goes on without it.
+    /// The name has to be asked for again; the node, which lost it, goes on without.
     pub fn forget_name(&mut self, parent: Ino, name: &str) {
         let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
         dir.complete = None;
         if let Some(Child::Node(ino)) = dir.children.remove(name) {
             if let Some(node) = self.nodes.get_mut(&ino) {
-                node.linked = false;
+                node.lose();
             }
             self.reclaim(ino);
+        }
+    }
+
+    /// The name has to be asked for again: it may have another version now, or be gone. What changed here
+    /// and is not in S3 stays.
+    pub fn doubt_name(&mut self, parent: Ino, name: &str) {
+        let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
+        dir.complete = None;
+        match dir.children.get(name) {
+            Some(Child::Node(ino)) => {
+                let ino = *ino;
+                if let Some(node) = self.nodes.get_mut(&ino) {
+                    node.doubted = true;
+                }
+            }
+            _ => {
+                dir.children.remove(name);
+            }
         }
     }
 
@@ -271,9 +290,18 @@ impl Table {
         }
     }
 
-    /// Drops a node that nobody refers to. A linked one leaves behind what a listing would tell.
+    /// Drops a node that nobody refers to, and then its parent when it stayed for the node's sake. A linked
+    /// one leaves behind what a listing would tell.
     pub fn reclaim(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get(&ino) else { return };
+        let mut at = Some(ino);
+        while let Some(ino) = at {
+            at = self.reclaim_one(ino);
+        }
+    }
+
+    /// The parent of the node that was dropped.
+    fn reclaim_one(&mut self, ino: Ino) -> Option<Ino> {
+        let node = self.nodes.get(&ino)?;
         let has_inodes = |dir: &Dir| dir.children.values().any(|c| matches!(c, Child::Node(_)));
         if ino == Ino::ROOT
             || node.lookups > 0
@@ -281,28 +309,32 @@ impl Table {
             || node.dirty()
             || node.dir.as_ref().is_some_and(|d| has_inodes(d))
         {
-            return;
+            return None;
         }
-        let Some(node) = self.nodes.remove(&ino) else { return };
+        let node = self.nodes.remove(&ino)?;
+        let parent = Some(node.parent);
         if !node.linked {
-            return;
+            return parent;
         }
-        let left = match (&node.version, node.kind) {
-            (_, FileKind::Directory) => Listed::Prefix,
-            (Some(version), _) => Listed::Object(version.clone()),
-            (None, _) => return,
-        };
         let proved = node.proved;
+        let left = match (&node.version, node.kind) {
+            (_, FileKind::Directory) => Some(Listed::Prefix),
+            (version, _) => version.clone().map(Listed::Object),
+        };
         if let Some(dir) = self.nodes.get_mut(&node.parent).and_then(|n| n.dir.as_mut()) {
             // Without a whole listing behind it the entry would be believed for ever.
-            if node.written.is_none() && dir.complete.is_some_and(|at| at <= proved) {
-                let component = (node.component != node.shown).then_some(node.component);
-                dir.children.insert(node.shown, Child::Listed(ListedChild { ino, component, what: left }));
-            } else {
-                dir.children.remove(&node.shown);
-                dir.complete = None;
+            match left {
+                Some(what) if node.written.is_none() && dir.complete.is_some_and(|at| at <= proved) => {
+                    let component = (node.component != node.shown).then_some(node.component);
+                    dir.children.insert(node.shown, Child::Listed(ListedChild { ino, component, what }));
+                }
+                _ => {
+                    dir.children.remove(&node.shown);
+                    dir.complete = None;
+                }
             }
         }
+        parent
     }
 
     /// Nodes within `top`, itself included.
@@ -367,7 +399,7 @@ impl Table {
             node.version = Some(version);
             node.replaces = None;
             let now = Instant::now();
-            node.proved = now;
+            node.prove(now);
             node.changed = Some(now);
         }
     }

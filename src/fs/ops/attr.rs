@@ -70,20 +70,10 @@ impl Filesystem {
             None => self.file_of(ino)?,
         };
         let now = SystemTime::now();
-        file.truncate(size, || {
-            let _ = self.names.with(ino, |node| {
-                node.stat.size = size;
-                node.stat.mtime = now;
-                node.stat.ctime = now;
-                node.changed = Some(std::time::Instant::now());
-                if caller.uid != 0 {
-                    drop_set_id(node);
-                }
-            });
+        file.truncate(size, |changes| {
+            let _ = self.names.with(ino, |node| resized(node, caller, size, changes, now));
         })?;
-        if file.dirty() {
-            self.committer.note(ino, Some(&file));
-        }
+        self.committer.note(ino, Some(&file));
         self.names.with(ino, |node| {
             node.file = Some(file.clone());
             node.writers == 0
@@ -112,6 +102,21 @@ fn apply(node: &mut Node, changes: &SetAttr) {
         node.stat.mtime = time(mtime);
     }
     node.stat.ctime = now;
+}
+
+/// Attributes after a truncation by `caller`. One that did not change the size is a change of the time alone,
+/// which has to reach S3 as well.
+pub(super) fn resized(node: &mut Node, caller: Caller, size: u64, changes: bool, now: SystemTime) {
+    node.stat.size = size;
+    node.stat.mtime = now;
+    node.stat.ctime = now;
+    node.changed = Some(std::time::Instant::now());
+    if caller.uid != 0 {
+        drop_set_id(node);
+    }
+    if !changes {
+        node.touch_meta();
+    }
 }
 
 /// Clears set-id bits as the kernel expects of a filesystem that says it does (`FUSE_HANDLE_KILLPRIV_V2`).

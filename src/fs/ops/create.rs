@@ -182,6 +182,7 @@ impl Filesystem {
         if size > 0 {
             self.content.object(path, &version).prime(0, &body);
         }
+        self.names.unremember(path);
         let (ino, parent) = (node.ino, node.parent);
         node.properties = Some(Arc::new(properties));
         let mut table = self.names.table();

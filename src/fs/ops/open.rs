@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
 
-use super::attr::drop_set_id;
+use super::attr::resized;
 use crate::commit::file::File;
 use crate::content::Stream;
 use crate::fs::error::{Error, Result};
@@ -47,20 +47,10 @@ impl Filesystem {
         }
         if flags.truncate {
             let now = SystemTime::now();
-            file.truncate(0, || {
-                let _ = self.names.with(ino, |node| {
-                    node.stat.size = 0;
-                    node.stat.mtime = now;
-                    node.stat.ctime = now;
-                    node.changed = Some(std::time::Instant::now());
-                    if caller.uid != 0 {
-                        drop_set_id(node);
-                    }
-                });
+            file.truncate(0, |changes| {
+                let _ = self.names.with(ino, |node| resized(node, caller, 0, changes, now));
             })?;
-            if file.dirty() {
-                self.committer.note(ino, Some(&file));
-            }
+            self.committer.note(ino, Some(&file));
         }
         let keep_cache = self.names.with(ino, |node| {
             node.opens += 1;
@@ -95,7 +85,8 @@ impl Filesystem {
             let table = self.names.table();
             let node = table.get(ino).ok_or(Error::NotFound)?;
             let Some(version) = node.version.clone() else { return Ok(()) };
-            if node.dirty() || !node.linked || node.content_proved().elapsed() <= self.config.open_window {
+            let known = !node.doubted && node.content_proved().elapsed() <= self.config.open_window;
+            if node.dirty() || !node.linked || known {
                 return Ok(());
             }
             let Some(path) = table.object_path(ino) else { return Ok(()) };
@@ -174,7 +165,7 @@ impl Filesystem {
             let Some(node) = table.get_mut(ino) else { return Ok(()) };
             node.opens = node.opens.saturating_sub(1);
             node.writers = node.writers.saturating_sub(u32::from(handle.flags.write));
-            let dirty = node.dirty() && node.linked;
+            let dirty = node.wants_commit();
             if node.opens == 0 && !dirty {
                 node.file = None;
             }

@@ -88,7 +88,7 @@ impl Filesystem {
         if !refused {
             return error;
         }
-        self.names.table().forget_name(parent, name);
+        self.names.table().doubt_name(parent, name);
         self.names.notifier().entry_changed(parent, name.into());
         self.lost_races.note(parent, name);
         Error::Stale("another client changed it meanwhile".into())

@@ -16,6 +16,7 @@ use crate::fs::types::{FileKind, Ino, RenameFlags};
 use crate::namespace::node::{Known, Marker};
 use crate::namespace::table::DirPath;
 use crate::namespace::{check_key, name_text};
+use crate::store::error::ErrorKind;
 use crate::store::types::{
     COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
     ListedObject, ObjectPath, Placement, Properties, Version, Written,
@@ -118,7 +119,7 @@ impl Filesystem {
             self.hold_content(old).await?;
         }
         if self.names.with(ino, |n| n.version.is_none())? {
-            return self.rename_local(what);
+            return self.rename_local(what).await;
         }
         let dirty_content = self.names.with(ino, |n| n.file.as_ref().is_some_and(|f| f.dirty()))?;
         if dirty_content {
@@ -142,7 +143,7 @@ impl Filesystem {
         let copied = self.committer.copy(&from, &version, &to, condition, &properties).await;
         let written = match copied {
             Err(error) => self.copied_by_us(&to, &version, &properties, error).await.map_err(|error| {
-                self.names.table().forget_name(what.new_parent, what.new_name);
+                self.names.table().doubt_name(what.new_parent, what.new_name);
                 self.lost_race(what.parent, what.name, error)
             })?,
             Ok(written) => written,
@@ -176,6 +177,8 @@ impl Filesystem {
         }
         if exact {
             self.names.remember(to, Known { version: new, properties, tag_count });
+        } else {
+            self.names.unremember(&to);
         }
         self.committer.settle(ino);
         Ok(())
@@ -189,7 +192,7 @@ impl Filesystem {
         properties: &crate::store::types::Properties,
         error: Error,
     ) -> Result<Written> {
-        if !matches!(&error, Error::Store(e) if e.kind == crate::store::error::ErrorKind::Precondition) {
+        if !matches!(&error, Error::Store(e) if e.kind == ErrorKind::Precondition) {
             return Err(error);
         }
         match self.store.head(to).await {
@@ -218,8 +221,18 @@ impl Filesystem {
     }
 
     /// A file that was never committed moves without a request: its first commit goes to the new key, and
-    /// replaces what is there.
-    fn rename_local(&self, what: &Move<'_>) -> Result<()> {
+    /// replaces what is there. What it was to replace under its old name goes now, as that name does.
+    async fn rename_local(&self, what: &Move<'_>) -> Result<()> {
+        let left = self.names.with(what.ino, |n| n.replaces.clone())?;
+        let mut theirs = false;
+        if let (Some(left), Some(from)) = (left, self.names.object_path(what.ino)) {
+            self.keep_alive(what.parent, what.name).await?;
+            match self.committer.delete(&from, Some(&left.etag)).await {
+                // Another client's by now: it stays, and is what the name means again.
+                Err(Error::Store(e)) if e.kind == ErrorKind::Precondition => theirs = true,
+                done => done?,
+            }
+        }
         let replaces = match what.replaced {
             Some(old) => self.names.with(old, |n| n.version.clone().or_else(|| n.replaces.clone()))?,
             None => None,
@@ -229,13 +242,12 @@ impl Filesystem {
             self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
             self.committer.forget_unlinked(old);
         }
-        // What it was to replace under its old name stays there, and is what that name means again.
-        let left = self.names.with(what.ino, |node| {
+        self.names.with(what.ino, |node| {
             node.stat.ctime = SystemTime::now();
-            std::mem::replace(&mut node.replaces, replaces)
+            node.replaces = replaces;
         })?;
         self.moved(what);
-        if left.is_some() {
+        if theirs {
             self.names.table().forget_name(what.parent, what.name);
         }
         Ok(())
@@ -379,13 +391,12 @@ impl Filesystem {
             };
             self.store.copy(request).await?
         };
-        if let Some(known) = known
-            && !(own.is_some() && object.key == from.prefix)
-        {
-            let (version, exact) = version_of(&written, object.version.size);
-            if exact {
+        let as_before = own.is_none() || object.key != from.prefix;
+        match (known, version_of(&written, object.version.size)) {
+            (Some(known), (version, true)) if as_before => {
                 self.names.remember(target, Known { version, ..known });
             }
+            _ => self.names.unremember(&target),
         }
         Ok(Moved { old: object.key, new, etag: object.version.etag, written, size: object.version.size })
     }
@@ -400,6 +411,9 @@ impl Filesystem {
         bucket: &str,
         entries: Vec<(String, crate::store::types::ETag)>,
     ) -> Result<()> {
+        for (key, _) in &entries {
+            self.names.unremember(&ObjectPath::new(bucket, key.as_str()));
+        }
         for batch in entries.chunks(DELETE_BATCH_MAX) {
             let batch: Vec<_> = batch
                 .iter()

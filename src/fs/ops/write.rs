@@ -65,13 +65,15 @@ impl Filesystem {
         let end = offset.checked_add(len).ok_or(Error::FileTooLarge)?;
         let file = handle.file.clone();
         let extends = matches!(mode, Allocate::Extend | Allocate::ZeroRange { keep_size: false });
-        if matches!(mode, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
+        let zeroed = if matches!(mode, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
             let (file, dir) = (file.clone(), self.config.staging_dir.clone());
-            disk::disk(move || file.zero(&dir, offset..end)).await?;
-        }
+            disk::disk(move || file.zero(&dir, offset..end)).await?
+        } else {
+            false
+        };
         let now = SystemTime::now();
         let grows = extends && end > file.size();
-        let touch = || {
+        let touch = |_| {
             let _ = self.names.with(ino, |node| {
                 node.stat.size = if grows { end } else { node.stat.size };
                 node.stat.mtime = now;
@@ -80,8 +82,8 @@ impl Filesystem {
         };
         if grows {
             file.truncate(end, touch)?;
-        } else if mode != Allocate::KeepSize {
-            touch();
+        } else if zeroed {
+            touch(true);
         }
         if file.dirty() {
             self.committer.note(ino, Some(&file));

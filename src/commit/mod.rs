@@ -451,7 +451,7 @@ impl Committer {
         let ours = info.version.size == size
             && info.properties.metadata == job.properties.metadata
             && job.version.as_ref().is_none_or(|v| v.etag != info.version.etag || v != &info.version);
-        ours.then(|| Written {
+        ours.then_some(Written {
             etag: info.version.etag,
             last_modified: Some(info.version.last_modified),
             version_id: info.version_id,

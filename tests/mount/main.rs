@@ -3,7 +3,8 @@
 //! Each test starts a server and a daemon of its own and ends both, also when it fails. The tests that need no
 //! more than a directory also run on a local one, which tells a fault of a test from one of the filesystem:
 //! `PAILFS_TEST_ON=DIR cargo test --test mount -- apps suites`, with `--include-ignored` for the suites.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+// What pauses here polls for a condition, or lets a time to live run out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
 

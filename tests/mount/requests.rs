@@ -55,7 +55,7 @@ fn fill(bucket: &Bucket, dir: &str, files: usize) {
 
 /// Names and attributes of the directory, as `ls -l` reads them.
 fn list(dir: &Path) -> usize {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).count()
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect::<Vec<_>>().len()
 }
 
 /// A mount of a bucket that `prepare` has filled, its root listed.

@@ -84,7 +84,7 @@ fn allocating() {
     assert_eq!(file.metadata().unwrap().len(), 1005);
     fallocate(&file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, 2, 3).unwrap();
     fallocate(&file, libc::FALLOC_FL_ZERO_RANGE, 7, 2000).unwrap();
-    let mut expected = b"01\0\0\056\0".to_vec();
+    let mut expected = b"01\x00\x00\x0056\x00".to_vec();
     expected.truncate(7);
     expected.resize(2007, 0);
     drop(file);

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
+use std::time::Duration;
 
-use crate::support::{World, errno, mknod, place, set_times, sync};
+use crate::support::{Mount, World, errno, mknod, place, set_times, sync};
 
 #[test]
 fn fifos_and_sockets() {
@@ -126,4 +127,43 @@ fn empty_directories_last() {
     mount.stop();
     let mount = world.mount(&[]);
     assert!(mount.path("implied/dir").is_dir(), "the parent stays over a remount");
+}
+
+/// Attributes are sent a moment later; what is changed while they are on their way is not forgotten.
+#[test]
+fn attributes_changed_while_earlier_ones_are_sent() {
+    let world = World::new();
+    world.server.knobs().set_latency(Duration::from_millis(20));
+    let mount = world.mount(&[]);
+    let mut lost = Vec::new();
+    let names: Vec<String> = (0..40).flat_map(|i| [format!("dir{i:02}"), format!("file{i:02}")]).collect();
+    for (i, name) in names.iter().enumerate() {
+        let path = mount.path(name);
+        if name.starts_with("dir") {
+            fs::create_dir(&path).unwrap();
+        } else {
+            fs::write(&path, "bytes").unwrap();
+        }
+        // The moments of the change are spread over all that goes on meanwhile.
+        thread::sleep(Duration::from_millis(i as u64 * 5));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        set_times(&path, (1, 0), (i as i64 + 1000, 5)).unwrap();
+    }
+    let mut check = |mount: &Mount, when: &str| {
+        for (i, name) in names.iter().enumerate() {
+            let stat = fs::metadata(mount.path(name)).unwrap();
+            let got = (stat.mode() & 0o7777, stat.mtime(), stat.mtime_nsec());
+            let expected = (0o750, i as i64 + 1000, 5);
+            if got != expected {
+                lost.push(format!("{name} {when}: {got:?} for {expected:?}"));
+            }
+        }
+    };
+    check(&mount, "at once");
+    sync(mount.dir());
+    world.settle();
+    check(&mount, "after a sync");
+    mount.stop();
+    check(&world.mount(&[]), "after a remount");
+    assert_eq!(lost, [""; 0]);
 }

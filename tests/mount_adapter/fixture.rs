@@ -88,6 +88,8 @@ impl Drop for Fixture {
     }
 }
 
+/// Polls for a condition: the pause is how often it looks, not what it waits for.
+#[allow(clippy::disallowed_methods)]
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {

@@ -105,7 +105,7 @@ impl<'a> Mounter<'a> {
         let mut ended = None;
         wait_until("the mount is live", || {
             ended = child.try_wait().unwrap();
-            // A dead mount of a daemon before it is in the table as well, but answers nothing.
+            // A dead mount that the daemon is to clear first is mounted as well.
             ended.is_some() || is_mounted(&dir) && std::fs::metadata(&dir).is_ok()
         });
         let mount = Mount { dir, cache, log: log_path, child: Some(child), alive: Some(alive) };

@@ -91,7 +91,7 @@ impl Filesystem {
                 (false, false) | (true, true) => {}
             }
         }
-        self.settle_sources(ino, replaced).await;
+        self.settle_sources(ino, replaced).await?;
         let mut scopes = vec![if is_dir { Scope::Tree(ino) } else { Scope::One(ino) }, Scope::One(parent)];
         scopes.push(Scope::One(new_parent));
         scopes.extend(replaced.map(Scope::Tree));
@@ -99,17 +99,22 @@ impl Filesystem {
         if self.names.table().child_ino(parent, name) != Some(ino) {
             return Err(Error::NotFound);
         }
+        let concerned = self.names.table().subtree(ino);
+        for ino in concerned.into_iter().chain(replaced) {
+            self.committer.settle_unanswered(ino).await?;
+        }
         let what = Move { ino, parent, name, new_parent, new_name, component, replaced };
         if is_dir { self.rename_dir(&what).await } else { self.rename_file(&what, path).await }
     }
 
     /// Copies that were promised of what moves or is replaced are made first.
-    async fn settle_sources(&self, ino: Ino, replaced: Option<Ino>) {
+    async fn settle_sources(&self, ino: Ino, replaced: Option<Ino>) -> Result<()> {
         for ino in [Some(ino), replaced].into_iter().flatten() {
             if let Some(path) = self.names.object_path(ino) {
-                self.committer.settle_clones(&path).await;
+                self.committer.settle_clones(&path).await?;
             }
         }
+        Ok(())
     }
 
     async fn rename_file(&self, what: &Move<'_>, to: ObjectPath) -> Result<()> {
@@ -160,7 +165,7 @@ impl Filesystem {
             self.committer.forget_unlinked(old);
         }
         if let Some(file) = self.names.with(ino, |n| n.file.clone())? {
-            file.relocate(&to, &new);
+            file.relocate(&from, &to, &new);
         } else {
             self.content.object(&from, &version).relocate(to.clone(), new.clone());
         }
@@ -412,7 +417,8 @@ impl Filesystem {
                 if let Some(dir) = node.dir.as_mut() {
                     dir.marker = Marker::Present;
                 }
-                relocations.extend(node.file.clone().map(|file| (file, path, version.clone())));
+                let from = ObjectPath::new(path.bucket.clone(), moved.old.as_str());
+                relocations.extend(node.file.clone().map(|file| (file, from, path, version.clone())));
                 if node.version.is_some() {
                     table.written(ino, version, exact);
                 }
@@ -420,8 +426,8 @@ impl Filesystem {
             // What listings told of versions below is about the old keys.
             table.expire_below(top);
         }
-        for (file, path, version) in relocations {
-            file.relocate(&path, &version);
+        for (file, from, path, version) in relocations {
+            file.relocate(&from, &path, &version);
         }
         tracing::debug!(to = %to.prefix, "directory renamed");
     }

@@ -3,12 +3,13 @@
 //! Order: what is new is there whole before anything old goes. A rename that fails halfway leaves the source
 //! as it was; of a directory it removes the copies it made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::time::{Instant, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 
+use crate::commit::DIRECTORY_TYPE;
 use crate::commit::claims::Scope;
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
@@ -18,7 +19,7 @@ use crate::namespace::table::DirPath;
 use crate::namespace::{check_key, name_text};
 use crate::store::error::ErrorKind;
 use crate::store::types::{
-    COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
+    Body, COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
     ListedObject, ObjectPath, Placement, Version, Written,
 };
 
@@ -280,6 +281,10 @@ impl Filesystem {
             check_key(&ObjectPath::new(to.bucket.clone(), key))?;
         }
         self.keep_alive(what.parent, what.name).await?;
+        let own_object = objects.iter().any(|o| o.key == from.prefix);
+        if what.replaced.is_some() && !own_object {
+            self.take_marker(what.ino, &to).await?;
+        }
         let moved = self.copy_tree(&from, &to, objects).await?;
         self.delete_tree(&from, &moved).await?;
         if let Some(old) = what.replaced {
@@ -288,6 +293,19 @@ impl Filesystem {
         }
         self.moved(what);
         self.learn_tree(what.ino, &to, moved);
+        Ok(())
+    }
+
+    /// A directory without an object of its own replaces one that may have one: that one's attributes are not
+    /// this directory's.
+    async fn take_marker(&self, ino: Ino, to: &DirPath) -> Result<()> {
+        let Some(path) = to.marker() else { return Ok(()) };
+        let mut properties = self.names.with(ino, |n| n.properties_to_write())?;
+        properties.content_type = Some(DIRECTORY_TYPE.to_owned());
+        let none = BTreeMap::new();
+        self.store.put(&path, Body::default(), &properties, &none, Condition::None).await?;
+        self.names.unremember(&path);
+        self.names.table().set_marker(ino, Marker::Present);
         Ok(())
     }
 

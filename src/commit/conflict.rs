@@ -18,15 +18,8 @@ use crate::runtime::disk::disk;
 const COPY_BYTES: u64 = 8 << 20;
 
 /// Keeps what a file has here and S3 has not; says where, for the log and for the caller's error.
-pub(crate) async fn keep(committer: &Arc<Committer>, job: &Job) -> String {
-    let Some(file) = &job.file else { return "nothing was kept".into() };
-    match copy_out(&committer.config.conflicts_dir, job, file).await {
-        Ok(path) => format!("its bytes are in {}", path.display()),
-        Err(error) => {
-            tracing::error!(path = %job.path, %error, "a conflict file could not be written whole");
-            format!("a conflict file could not be written whole: {error}")
-        }
-    }
+pub(crate) async fn keep(committer: &Arc<Committer>, job: &Job, file: &Arc<File>) -> Result<PathBuf> {
+    copy_out(&committer.config.conflicts_dir, job, file).await
 }
 
 async fn copy_out(dir: &Path, job: &Job, file: &Arc<File>) -> Result<PathBuf> {

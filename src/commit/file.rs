@@ -54,7 +54,7 @@ struct Inner {
     base_len: u64,
     extents: ExtentMap,
     staging: Option<Arc<Staging>>,
-    /// Generation of the commit under way: later writes must not join its extents.
+    /// Generation of the commit under way, or of one that failed: later writes must not join its extents.
     captured: u64,
     /// Smallest size since that commit began.
     low_water: u64,
@@ -152,6 +152,11 @@ impl File {
     /// Why it can no longer be written, if it cannot.
     pub fn failure(&self) -> Option<Error> {
         self.inner.lock().failed.clone()
+    }
+
+    /// Refuses writes from now on, or no longer.
+    pub fn refuse(&self, error: Option<Error>) {
+        self.inner.lock().failed = error;
     }
 
     /// Its bytes went to a conflict file: no more writes, nothing left to commit.
@@ -262,7 +267,13 @@ impl File {
         let mut inner = self.inner.lock();
         let same = inner.base.as_ref().is_some_and(|b| Arc::ptr_eq(b, base)) && inner.base_len == from;
         let empty = inner.size == 0 && inner.extents.is_empty();
-        if inner.failed.is_some() || inner.size != from || !inner.extents.is_empty() || !(same || empty) {
+        // A commit that ends later would put the version it made in the place of this base.
+        if inner.captured != 0
+            || inner.failed.is_some()
+            || inner.size != from
+            || !inner.extents.is_empty()
+            || !(same || empty)
+        {
             return false;
         }
         self.bump();
@@ -403,9 +414,10 @@ impl File {
         inner.epoch += 1;
     }
 
-    /// The object moved or its attributes were rewritten: the same bytes are now another version.
-    pub fn relocate(&self, path: &ObjectPath, version: &Version) {
-        if let Some(base) = self.base() {
+    /// The object at `from` moved or its attributes were rewritten: the same bytes are now another version.
+    pub fn relocate(&self, from: &ObjectPath, path: &ObjectPath, version: &Version) {
+        // The base of a clone that is not committed is another file's.
+        if let Some(base) = self.base().filter(|base| base.path() == *from) {
             base.relocate(path.clone(), version.clone());
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns the content of open files ([`file`]), the dirty map ([`extents`]), the plan of an upload ([`plan`]),
 //! the requests of one ([`upload`]), their order ([`claims`]), what is done with bytes that lost a conflict
-//! ([`conflict`]) and changes that may wait a moment ([`deferred`]).
+//! ([`conflict`]), what may have been done without an answer ([`unanswered`]) and changes that may wait a
+//! moment ([`deferred`]).
 //!
 //! Invariants:
 //! * Changes of one object are sent one after another (a claim on its inode); the object in S3 is only ever
@@ -20,6 +21,7 @@ pub mod deferred;
 pub mod extents;
 pub mod file;
 pub mod plan;
+mod unanswered;
 pub mod upload;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -33,7 +35,7 @@ use parking_lot::Mutex;
 
 use self::claims::{Claims, Scope};
 use self::deferred::Deferred;
-use self::file::File;
+use self::file::{Capture, File};
 use crate::content::ContentStore;
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileKind, Ino};
@@ -43,7 +45,7 @@ use crate::runtime::budget::Budget;
 use crate::store::error::ErrorKind;
 use crate::store::object_store::ObjectStore;
 use crate::store::types::{
-    Body, Condition, CopyProperties, CopyRequest, ETag, ObjectPath, Properties, Version, Written,
+    Body, Condition, CopyProperties, CopyRequest, ETag, ObjectInfo, ObjectPath, Properties, Version, Written,
 };
 
 /// Content-Type of a directory's own object.
@@ -92,10 +94,13 @@ pub struct Committer {
     pending: Mutex<HashMap<Ino, Option<Arc<File>>>>,
     /// Inodes that are clones of an object that is not theirs yet: it must not change before they commit.
     clones: Mutex<HashMap<ObjectPath, HashSet<Ino>>>,
+    /// Commits that failed and may have been done all the same; each is of a pending inode.
+    unanswered: Mutex<HashMap<Ino, Job>>,
     deferred: Deferred,
 }
 
 /// What one commit is about.
+#[derive(Clone)]
 pub(crate) struct Job {
     pub ino: Ino,
     pub path: ObjectPath,
@@ -106,9 +111,28 @@ pub(crate) struct Job {
     pub condition: Condition,
     pub meta_generation: u64,
     pub file: Option<Arc<File>>,
+    /// The content to send, if that changed. Taken before the attributes: those may be newer than the
+    /// content they go up with, never older.
+    pub capture: Option<Capture>,
 }
 
 impl Job {
+    /// Bytes of the object to be.
+    pub(crate) fn size(&self) -> u64 {
+        match (&self.capture, &self.version) {
+            (Some(capture), _) => capture.size,
+            (None, version) => version.as_ref().map_or(0, |v| v.size),
+        }
+    }
+
+    /// Whether an object is what this job sent. Looks instead of guessing: size and every attribute (ctime to
+    /// the nanosecond) must be ours.
+    pub(crate) fn made(&self, info: &ObjectInfo) -> bool {
+        info.version.size == self.size()
+            && info.properties.metadata == self.properties.metadata
+            && self.version.as_ref() != Some(&info.version)
+    }
+
     /// The version that `written` is, as far as the answer tells.
     pub(crate) fn version_of(written: &Written, size: u64) -> (Version, bool) {
         let version = Version {
@@ -138,6 +162,7 @@ impl Committer {
             claims: Arc::default(),
             pending: Mutex::default(),
             clones: Mutex::default(),
+            unanswered: Mutex::default(),
             deferred: Deferred::default(),
         })
     }
@@ -168,15 +193,24 @@ impl Committer {
         self.clones.lock().entry(source).or_default().insert(ino);
     }
 
-    /// Commits the clones of an object that is about to change or to go.
-    pub fn settle_clones<'a>(self: &'a Arc<Self>, source: &'a ObjectPath) -> BoxFuture<'a, ()> {
+    /// Commits the clones of an object that is about to change or to go. When one cannot be made now the
+    /// object has to stay as it is: its bytes are nowhere else.
+    pub fn settle_clones<'a>(self: &'a Arc<Self>, source: &'a ObjectPath) -> BoxFuture<'a, Result<()>> {
         async move {
-            let clones = self.clones.lock().remove(source).unwrap_or_default();
-            for ino in clones {
-                if let Err(error) = self.commit(ino).await {
-                    tracing::warn!(%source, ino = ino.0, %error, "a pending copy of a changing file failed");
+            let mut clones = self.clones.lock().remove(source).unwrap_or_default();
+            while let Some(ino) = clones.iter().next().copied() {
+                match self.commit(ino).await {
+                    // A clone that lost a conflict has been dealt with.
+                    Ok(()) | Err(Error::Stale(_)) => {
+                        clones.remove(&ino);
+                    }
+                    Err(error) => {
+                        self.clones.lock().entry(source.clone()).or_default().extend(clones);
+                        return Err(error);
+                    }
                 }
             }
+            Ok(())
         }
         .boxed()
     }
@@ -185,6 +219,7 @@ impl Committer {
     /// goes away.
     pub async fn commit(self: &Arc<Self>, ino: Ino) -> Result<()> {
         if !self.is_pending(ino) {
+            self.settle(ino);
             return Ok(());
         }
         let this = Arc::clone(self);
@@ -201,7 +236,7 @@ impl Committer {
 
     async fn commit_claimed(self: Arc<Self>, ino: Ino) -> Result<()> {
         if let Some(path) = self.names.object_path(ino) {
-            self.settle_clones(&path).await;
+            self.settle_clones(&path).await?;
         }
         let _claim = self.claims.claim(&self.names, &[Scope::One(ino)]).await;
         self.commit_now(ino).await
@@ -222,27 +257,36 @@ impl Committer {
             self.forget_changes(ino);
             return Ok(());
         }
+        self.settle_unanswered(ino).await?;
         self.names.ensure_properties(ino).await?;
         let Some(job) = self.job(ino)? else {
             self.forget_changes(ino);
             return Ok(());
         };
-        let done = match (&job.file, job.kind) {
-            (_, FileKind::Directory) => self.send_marker(&job).await,
-            (Some(file), _) if file.dirty() => self.send_content(&job, file).await,
-            _ => self.send_attributes(&job).await,
+        let done = match (&job.file, &job.capture, job.kind) {
+            (_, _, FileKind::Directory) => self.send_marker(&job).await,
+            (Some(file), Some(capture), _) => self.send_content(&job, file, capture).await,
+            _ if self.names.with(ino, |n| n.meta_dirty())? => self.send_attributes(&job).await,
+            _ => Ok(()),
         };
         match done {
             Ok(()) => {
                 self.settle(ino);
                 Ok(())
             }
-            Err(error) => Err(self.failed(&job, error).await),
+            Err(error) => {
+                let error = self.failed(&job, error).await;
+                self.note_unanswered(job, &error);
+                Err(error)
+            }
         }
     }
 
     /// What is to be sent; `None` when the inode has no object (the top of a bucket).
     fn job(&self, ino: Ino) -> Result<Option<Job>> {
+        let file = self.names.with(ino, |n| n.file.clone())?;
+        let file = file.or_else(|| self.pending.lock().get(&ino).cloned().flatten());
+        let capture = file.as_ref().filter(|f| f.dirty()).map(|f| f.capture());
         let mut table = self.names.table();
         let path = table.object_path(ino);
         let node = table.get_mut(ino).ok_or(Error::NotFound)?;
@@ -272,7 +316,8 @@ impl Committer {
             version: node.version.clone(),
             condition,
             meta_generation: node.meta_generation,
-            file: node.file.clone().or_else(|| self.pending.lock().get(&ino).cloned().flatten()),
+            file,
+            capture,
         }))
     }
 
@@ -297,13 +342,19 @@ impl Committer {
             return Ok(());
         };
         let written = self.copy(&job.path, version, &job.path, Condition::None, &job.properties).await?;
-        let new = self.committed(job, &written, version.size);
+        self.sent_attributes(job, &written);
+        Ok(())
+    }
+
+    /// The object is a copy of itself now: the same bytes are another version.
+    pub(crate) fn sent_attributes(&self, job: &Job, written: &Written) {
+        let Some(version) = &job.version else { return };
+        let new = self.committed(job, written, version.size);
         if let Some(file) = &job.file {
-            file.relocate(&job.path, &new);
+            file.relocate(&job.path, &job.path, &new);
         } else {
             self.content.object(&job.path, version).relocate(job.path.clone(), new);
         }
-        Ok(())
     }
 
     /// Copies a version on the server, in ranges when it is too large for one call.
@@ -359,6 +410,7 @@ impl Committer {
     /// Nothing of this inode has to reach S3 any more.
     pub(crate) fn forget_changes(&self, ino: Ino) {
         let file = self.pending.lock().remove(&ino).flatten();
+        self.unanswered.lock().remove(&ino);
         let _ = self.names.with(ino, |node| {
             node.meta_committed = node.meta_generation;
             if let Some(file) = file.as_ref().or(node.file.as_ref()) {
@@ -414,15 +466,25 @@ impl Committer {
         self.lost(job).await
     }
 
-    /// Another client was first: keeps the bytes, ends the file, gives the name up.
+    /// Another client was first: keeps the bytes, ends the file, gives the name up. When they cannot be kept
+    /// (the disk is full) nothing changes: they stay pending.
     async fn lost(self: &Arc<Self>, job: &Job) -> Error {
-        let kept = if job.file.as_ref().is_some_and(|f| f.dirty()) {
-            conflict::keep(self, job).await
-        } else {
-            "only attributes were changed".to_owned()
-        };
+        let changed = format!("{} was changed by another client", job.path);
+        let mut kept = "only attributes were changed".to_owned();
+        if let Some(file) = job.file.as_ref().filter(|f| f.dirty()) {
+            // From here on a write would be missing in what is kept.
+            file.refuse(Some(Error::Stale(changed.clone())));
+            match conflict::keep(self, job, file).await {
+                Ok(path) => kept = format!("its bytes are in {}", path.display()),
+                Err(error) => {
+                    file.refuse(None);
+                    tracing::error!(path = %job.path, %error, "{changed}; a conflict file could not be written");
+                    return error;
+                }
+            }
+        }
         tracing::warn!(path = %job.path, %kept, "another client changed this object; our change was not written");
-        let stale = Error::Stale(format!("{} was changed by another client; {kept}", job.path));
+        let stale = Error::Stale(format!("{changed}; {kept}"));
         if let Some(file) = &job.file {
             file.fail(stale.clone());
         }
@@ -445,13 +507,10 @@ impl Committer {
     }
 
     /// After a refused condition: whether the object there is what we sent, by a request whose answer was
-    /// lost. Looks instead of guessing: size and every attribute (ctime to the nanosecond) must be ours.
-    pub(crate) async fn was_ours(&self, job: &Job, size: u64) -> Option<Written> {
+    /// lost.
+    pub(crate) async fn was_ours(&self, job: &Job) -> Option<Written> {
         let info = self.store.head(&job.path).await.ok()?;
-        let ours = info.version.size == size
-            && info.properties.metadata == job.properties.metadata
-            && job.version.as_ref().is_none_or(|v| v.etag != info.version.etag || v != &info.version);
-        ours.then_some(Written {
+        job.made(&info).then_some(Written {
             etag: info.version.etag,
             last_modified: Some(info.version.last_modified),
             version_id: info.version_id,

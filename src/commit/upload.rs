@@ -26,17 +26,28 @@ const UPLOAD_ATTEMPTS: u32 = 3;
 
 impl Committer {
     /// Sends the content of a file with its attributes.
-    pub(crate) async fn send_content(&self, job: &Job, file: &Arc<File>) -> Result<()> {
-        let capture = file.capture();
-        let sent = self.send_captured(job, file, &capture).await;
+    pub(crate) async fn send_content(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<()> {
+        let sent = self.send_captured(job, file, capture).await;
         let (written, body) = match sent {
-            Err(e) if store_kind(&e).is_some_and(is_conflict) => {
-                (self.was_ours(job, capture.size).await.ok_or(e)?, None)
-            }
+            Err(e) if store_kind(&e).is_some_and(is_conflict) => (self.was_ours(job).await.ok_or(e)?, None),
             sent => sent?,
         };
-        let version = self.committed(job, &written, capture.size);
+        self.sent_content(job, file, capture, &written, body).await;
+        Ok(())
+    }
+
+    /// The content is in S3: takes that over. `body` is all of it, if it is at hand.
+    pub(crate) async fn sent_content(
+        &self,
+        job: &Job,
+        file: &Arc<File>,
+        capture: &Capture,
+        written: &Written,
+        body: Option<Bytes>,
+    ) {
+        let version = self.committed(job, written, capture.size);
         let (file, path, store) = (file.clone(), job.path.clone(), self.content.clone());
+        let capture = capture.clone();
         disk(move || {
             file.finish(&capture, &path, &version, &store);
             // Pieces of the version before that were fetched for the upload belong to the new one as well.
@@ -45,7 +56,6 @@ impl Committer {
             }
         })
         .await;
-        Ok(())
     }
 
     /// Sends in the way that moves the fewest bytes; gives back those that went up in one piece.
@@ -126,7 +136,7 @@ impl Committer {
                 {
                     // 409 at completion means to begin again; an upload that is gone may have been completed
                     // by a request whose answer was lost.
-                    if let Some(written) = self.was_ours(job, capture.size).await {
+                    if let Some(written) = self.was_ours(job).await {
                         return Ok(written);
                     }
                 }

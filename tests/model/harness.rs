@@ -232,13 +232,22 @@ pub fn run<T>(case: impl Future<Output = T>) -> T {
     done.expect("it hangs")
 }
 
-/// The same on many threads.
-pub fn run_parallel<T>(case: impl Future<Output = T>) -> T {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
-    let done = runtime.block_on(async { tokio::time::timeout(HANG, case).await });
-    runtime.shutdown_background();
-    done.expect("it hangs")
+/// The same on many threads, watched from outside: a deadlock of the threads themselves is noticed, too.
+pub fn run_parallel<T: Send + 'static>(case: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, wait) = std::sync::mpsc::channel();
+    let worker = std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+        let result = runtime.block_on(case);
+        runtime.shutdown_background();
+        let _ = done.send(());
+        result
+    });
+    // A case that panicked drops its end of the channel and is joined at once.
+    if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = wait.recv_timeout(HANG) {
+        panic!("it hangs");
+    }
+    worker.join().unwrap()
 }
 
 /// Bytes that tell where they come from.

@@ -162,3 +162,22 @@ fn a_listing_shows_what_another_client_put_in_place_of_a_directory() {
         assert!(found.iter().any(|e| e.name == "f" && e.kind == FileKind::Directory));
     });
 }
+
+#[test]
+fn a_directory_takes_its_attributes_along_over_an_empty_one() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        put(&*store, "implied/f", b"bytes").await;
+        let mount = mount(&store, Shape::default());
+        mount.fs.mkdir(CALLER, Ino::ROOT, "made".as_ref(), 0o700, 0).await.unwrap();
+        let ino = find(&mount.fs, "implied").await.unwrap().unwrap();
+        rename(&mount, "implied", "made").await;
+        let mode = mount.fs.getattr(ino, None).await.unwrap().attr.mode;
+        let fresh = self::mount(&store, Shape::default());
+        let found = fresh.fs.lookup(Ino::ROOT, "made".as_ref()).await.unwrap();
+        assert_eq!(found.attr.unwrap().mode, mode);
+        mount.fs.unlink(ino, "f".as_ref()).await.unwrap();
+        mount.fs.rmdir(Ino::ROOT, "made".as_ref()).await.unwrap();
+        assert!(keys(&*store).await.is_empty());
+    });
+}

@@ -25,13 +25,14 @@ impl Filesystem {
             return Err(Error::IsDirectory);
         }
         if let Some(path) = self.names.object_path(ino) {
-            self.committer.settle_clones(&path).await;
+            self.committer.settle_clones(&path).await?;
         }
         let _claim = self.committer.claims.claim(&self.names, &[Scope::One(ino), Scope::One(parent)]).await;
         // Another unlink or a rename may have been first.
         if self.names.table().child_ino(parent, name) != Some(ino) {
             return Err(Error::NotFound);
         }
+        self.committer.settle_unanswered(ino).await?;
         self.hold_content(ino).await?;
         self.keep_alive(parent, name).await?;
         let (path, version) = {

@@ -3,12 +3,13 @@
 //! Order: what is new is there whole before anything old goes. A rename that fails halfway leaves the source
 //! as it was; of a directory it removes the copies it made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::time::{Instant, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 
+use crate::commit::DIRECTORY_TYPE;
 use crate::commit::claims::Scope;
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
@@ -18,7 +19,7 @@ use crate::namespace::table::DirPath;
 use crate::namespace::{check_key, name_text};
 use crate::store::error::ErrorKind;
 use crate::store::types::{
-    COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
+    Body, COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
     ListedObject, ObjectPath, Placement, Properties, Version, Written,
 };
 
@@ -92,7 +93,7 @@ impl Filesystem {
                 (false, false) | (true, true) => {}
             }
         }
-        self.settle_sources(ino, replaced).await;
+        self.settle_sources(ino, replaced).await?;
         let mut scopes = vec![if is_dir { Scope::Tree(ino) } else { Scope::One(ino) }, Scope::One(parent)];
         scopes.push(Scope::One(new_parent));
         scopes.extend(replaced.map(Scope::Tree));
@@ -100,17 +101,22 @@ impl Filesystem {
         if self.names.table().child_ino(parent, name) != Some(ino) {
             return Err(Error::NotFound);
         }
+        let concerned = self.names.table().subtree(ino);
+        for ino in concerned.into_iter().chain(replaced) {
+            self.committer.settle_unanswered(ino).await?;
+        }
         let what = Move { ino, parent, name, new_parent, new_name, component, replaced };
         if is_dir { self.rename_dir(&what).await } else { self.rename_file(&what, path).await }
     }
 
     /// Copies that were promised of what moves or is replaced are made first.
-    async fn settle_sources(&self, ino: Ino, replaced: Option<Ino>) {
+    async fn settle_sources(&self, ino: Ino, replaced: Option<Ino>) -> Result<()> {
         for ino in [Some(ino), replaced].into_iter().flatten() {
             if let Some(path) = self.names.object_path(ino) {
-                self.committer.settle_clones(&path).await;
+                self.committer.settle_clones(&path).await?;
             }
         }
+        Ok(())
     }
 
     async fn rename_file(&self, what: &Move<'_>, to: ObjectPath) -> Result<()> {
@@ -161,7 +167,7 @@ impl Filesystem {
             self.committer.forget_unlinked(old);
         }
         if let Some(file) = self.names.with(ino, |n| n.file.clone())? {
-            file.relocate(&to, &new);
+            file.relocate(&from, &to, &new);
         } else {
             self.content.object(&from, &version).relocate(to.clone(), new.clone());
         }
@@ -282,6 +288,10 @@ impl Filesystem {
             node.stat.ctime = SystemTime::now();
             (node.properties.is_some().then(|| node.properties_to_write()), node.meta_generation)
         })?;
+        let own_object = objects.iter().any(|o| o.key == from.prefix);
+        if what.replaced.is_some() && !own_object {
+            self.take_marker(what.ino, &to).await?;
+        }
         let moved = self.copy_tree(&from, &to, objects, own.as_ref()).await?;
         self.delete_tree(&from, &moved).await?;
         if let Some(old) = what.replaced {
@@ -297,6 +307,19 @@ impl Filesystem {
             })?;
             self.committer.settle(what.ino);
         }
+        Ok(())
+    }
+
+    /// A directory without an object of its own replaces one that may have one: that one's attributes are not
+    /// this directory's.
+    async fn take_marker(&self, ino: Ino, to: &DirPath) -> Result<()> {
+        let Some(path) = to.marker() else { return Ok(()) };
+        let mut properties = self.names.with(ino, |n| n.properties_to_write())?;
+        properties.content_type = Some(DIRECTORY_TYPE.to_owned());
+        let none = BTreeMap::new();
+        self.store.put(&path, Body::default(), &properties, &none, Condition::None).await?;
+        self.names.unremember(&path);
+        self.names.table().set_marker(ino, Marker::Present);
         Ok(())
     }
 
@@ -440,7 +463,8 @@ impl Filesystem {
                 if let Some(dir) = node.dir.as_mut() {
                     dir.marker = Marker::Present;
                 }
-                relocations.extend(node.file.clone().map(|file| (file, path, version.clone())));
+                let from = ObjectPath::new(path.bucket.clone(), moved.old.as_str());
+                relocations.extend(node.file.clone().map(|file| (file, from, path, version.clone())));
                 if node.version.is_some() {
                     table.written(ino, version, exact);
                 }
@@ -448,8 +472,8 @@ impl Filesystem {
             // What listings told of versions below is about the old keys.
             table.expire_below(top);
         }
-        for (file, path, version) in relocations {
-            file.relocate(&path, &version);
+        for (file, from, path, version) in relocations {
+            file.relocate(&from, &path, &version);
         }
         tracing::debug!(to = %to.prefix, "directory renamed");
     }

@@ -42,7 +42,11 @@ impl Deferred {
                 };
                 let path = committer.names.table().display_path(ino);
                 tracing::error!(path, %error, retry = transient, "a change is not in S3");
-                if !transient || !scheduled.lock().insert(ino) {
+                if !transient {
+                    committer.give_up_attributes(ino);
+                    return;
+                }
+                if !scheduled.lock().insert(ino) {
                     return;
                 }
                 tokio::time::sleep(pause).await;

@@ -55,6 +55,8 @@ pub struct Table {
     bucket: Arc<str>,
     nodes: HashMap<Ino, Node>,
     next: u64,
+    /// Directories that are being moved in S3 right now.
+    moving: Vec<Ino>,
     /// Time that directories without an object of their own show.
     pub started: SystemTime,
 }
@@ -70,7 +72,14 @@ impl Table {
             MountTarget::Bucket { bucket, .. } => bucket.as_str(),
             MountTarget::AllBuckets => "",
         };
-        Self { bucket: bucket.into(), target, nodes: HashMap::from([(Ino::ROOT, root)]), next: 2, started }
+        Self {
+            bucket: bucket.into(),
+            target,
+            nodes: HashMap::from([(Ino::ROOT, root)]),
+            next: 2,
+            moving: Vec::new(),
+            started,
+        }
     }
 
     /// What the root stands for.
@@ -156,6 +165,20 @@ impl Table {
     pub fn is_bucket_level(&self, ino: Ino) -> bool {
         self.target == MountTarget::AllBuckets
             && (ino == Ino::ROOT || self.nodes.get(&ino).is_some_and(|n| n.parent == Ino::ROOT))
+    }
+
+    /// Begins and ends a move of a directory: what S3 lists of it meanwhile is neither here nor there.
+    pub fn set_moving(&mut self, ino: Ino, moving: bool) {
+        if moving {
+            self.moving.push(ino);
+        } else if let Some(at) = self.moving.iter().position(|i| *i == ino) {
+            self.moving.swap_remove(at);
+        }
+    }
+
+    /// Whether `ino` or a directory above it is being moved.
+    pub fn is_moving(&self, ino: Ino) -> bool {
+        self.moving.iter().any(|top| self.is_within(ino, *top))
     }
 
     /// Whether `ancestor` is `ino` or above it.

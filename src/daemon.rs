@@ -86,6 +86,10 @@ pub fn run(settings: Settings, machine: &Machine, role: Role) -> Result<u8, Fail
         );
     }
     raise_open_files();
+    // A start through /proc/self/exe would be called "exe" in lists of processes.
+    if let Err(error) = rustix::thread::set_name(c"pailfs") {
+        tracing::debug!(%error, "the process keeps its name");
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pailfs").build().map_err(
             |error| Failure::new(Exit::Internal, "cannot start threads").detail(error.to_string()),

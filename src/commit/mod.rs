@@ -510,7 +510,7 @@ impl Committer {
     /// lost.
     pub(crate) async fn was_ours(&self, job: &Job) -> Option<Written> {
         let info = self.store.head(&job.path).await.ok()?;
-        job.made(&info).then(|| Written {
+        job.made(&info).then_some(Written {
             etag: info.version.etag,
             last_modified: Some(info.version.last_modified),
             version_id: info.version_id,

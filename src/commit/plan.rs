@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn part_size_grows_with_the_file() {
         assert_eq!(part_size_bytes(8 * MIB, GIB), 8 * MIB);
-        let size = 5 << 40;
+        let size: u64 = 5 << 40;
         assert!(size.div_euclid(part_size_bytes(8 * MIB, size)) < u64::from(PARTS_MAX));
     }
 

@@ -32,6 +32,8 @@ pub struct Settings {
     pub local: Local,
     /// How long names and attributes are believed.
     pub ttl: Duration,
+    /// How long an open may rely on what was learnt before it.
+    pub open_window: Duration,
     /// Whether attributes kept in S3 are honoured (`posix`), or never asked for (`list`).
     pub attrs_posix: bool,
     /// How files reach S3.
@@ -162,6 +164,7 @@ impl Settings {
             connection,
             local,
             ttl: r.duration("ttl", Duration::from_secs(30)),
+            open_window: r.duration("open-window", Duration::from_secs(1)),
             attrs_posix: r.choice("attrs") == "posix",
             writing: r.writing(),
             logging: r.logging(machine),

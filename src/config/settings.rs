@@ -168,6 +168,13 @@ pub static SETTINGS: &[Setting] = &[
     ),
     value("ttl", Group::Attributes, "TIME", "How long names and attributes are believed without asking S3")
         .by_default("30s"),
+    value(
+        "open-window",
+        Group::Attributes,
+        "TIME",
+        "How long an open relies on what was learnt before it; then it asks S3 whether the file is still the same",
+    )
+    .by_default("1s"),
     choice(
         "attrs",
         Group::Attributes,

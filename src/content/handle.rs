@@ -14,6 +14,7 @@ use super::fetch::{Launch, UNWRITTEN_MAX_BYTES};
 use super::files::page_aligned;
 use super::flight::{Arrival, Flight, Landing, length};
 use super::object::{Object, Source, State};
+use super::ranges::RangeSet;
 use super::store::ContentStore;
 use super::stream::{Advice, Bounds, Stream, cut_at_end, round_down, round_up};
 use super::{BLOCK_BYTES, GET_MAX_BYTES, GET_MIN_BYTES};
@@ -171,7 +172,7 @@ impl Content {
         let range = range.start.min(self.object.size)..range.end.min(self.object.size);
         let parallel = usize::try_from(self.store.window_max_bytes / GET_MAX_BYTES).unwrap_or(1).clamp(1, 8);
         for _ in 0..RESIDENT_ATTEMPTS {
-            let missing = self.missing(range.clone());
+            let missing = self.not_on_disk(range.clone());
             if missing.is_empty() {
                 return Ok(());
             }
@@ -186,11 +187,20 @@ impl Content {
                 outcome?;
             }
         }
-        if self.missing(range).is_empty() { Ok(()) } else { Err(Error::NoSpace) }
+        if self.not_on_disk(range).is_empty() { Ok(()) } else { Err(Error::NoSpace) }
     }
 
-    /// The parts of a range, cut at the end, that are not on local disk.
+    /// The parts of a range, cut at the end, that are not here: neither on local disk nor, as bytes that have just
+    /// arrived or were primed are, in memory on their way to it. Only [`Content::make_resident`] promises the disk.
     pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let range = range.start..range.end.min(self.object.size);
+        let parts = self.object.state.lock().locate(&range).into_iter();
+        let away = parts.filter(|(_, source)| matches!(source, Source::Arriving(_) | Source::Nowhere));
+        away.map(|(part, _)| part).collect::<RangeSet>().iter().collect()
+    }
+
+    /// The parts of a range that are not on local disk.
+    pub(super) fn not_on_disk(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let range = range.start..range.end.min(self.object.size);
         self.object.state.lock().resident.missing_in(range)
     }
@@ -212,8 +222,8 @@ impl Content {
         self.store.detach(&self.object);
     }
 
-    /// Keeps what is on local disk from being evicted, or lets it go again. For who makes content resident before
-    /// detaching it.
+    /// Keeps what is on local disk from being evicted, or lets it go again, at the latest with the last one who has
+    /// it open. For who makes content resident before detaching it.
     pub fn keep(&self, keep: bool) {
         self.object.state.lock().kept = keep;
     }
@@ -479,6 +489,10 @@ fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut at = range.start;
     std::iter::from_fn(move || {
         let start = at;
+        if range.end.saturating_sub(start) <= GET_MAX_BYTES {
+            at = range.end;
+            return (start < range.end).then_some(start..at);
+        }
         at = (start - start % GET_MAX_BYTES).saturating_add(GET_MAX_BYTES).min(range.end);
         (start < range.end).then_some(start..at)
     })

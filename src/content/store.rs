@@ -275,6 +275,7 @@ impl ContentStore {
             let mut index = self.index.lock();
             let mut state = object.state.lock();
             state.handles -= 1;
+            state.kept &= state.handles > 0;
             if index.holds(object, &state) {
                 index.drop_if_unused(object, &state);
                 false

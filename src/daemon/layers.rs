@@ -90,6 +90,7 @@ fn fs_config(settings: &Settings, dir: &MountDir, budget: Arc<Budget>) -> FsConf
             Target::AllBuckets => MountTarget::AllBuckets,
         },
         ttl: settings.ttl,
+        open_window: settings.open_window,
         attrs: if settings.attrs_posix { AttrsMode::Posix } else { AttrsMode::List },
         read_only: access.read_only,
         uid: access.uid,

@@ -106,7 +106,7 @@ pub fn prepare(path: &Path, allow_other: bool) -> Result<Ready, Failure> {
             path.display()
         ));
     }
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         check_unprivileged(&path, allow_other)?;
     }
     Ok(Ready { path, notices })
@@ -119,11 +119,21 @@ fn fusermount() -> Option<PathBuf> {
     std::env::split_paths(&path).chain(usual).map(|dir| dir.join("fusermount3")).find(|p| p.is_file())
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn check_fuse() -> Result<(), Failure> {
     let error = match std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
+    // fusermount3 opens it with the user's rights too, so it is of no help here.
+    if error.kind() == io::ErrorKind::PermissionDenied && !is_root() {
+        return Err(Failure::new(Exit::System, "you may not open /dev/fuse")
+            .detail(error.to_string())
+            .advise("it is open to everyone on most systems; as root: chmod 666 /dev/fuse"));
+    }
     let what = if error.kind() == io::ErrorKind::NotFound {
         "there is no /dev/fuse: this system has no FUSE"
     } else {

@@ -46,8 +46,7 @@ impl Reporter {
             file.remove();
             return;
         }
-        self.state.left = left.to_vec();
-        self.state.kept_in = kept_in;
+        self.state.finish(left, kept_in);
         self.write();
     }
 

@@ -6,7 +6,7 @@
 //! Deliberately does not: carry commands. Stopping is a signal.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +19,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::machine::Machine;
+
+/// Most bytes of a state file that are read.
+const STATE_MAX_BYTES: u64 = 1 << 20;
+/// Most files that are named as left.
+const LEFT_MAX: usize = 100;
 
 /// State of a daemon.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -41,6 +46,10 @@ pub struct RunState {
     pub left: Vec<String>,
     /// Where the bytes of `left` are.
     pub kept_in: Option<PathBuf>,
+    /// Who wrote the file it was read from. A user may write any number into a file of theirs, which must not
+    /// make root end a process of somebody else.
+    #[serde(skip)]
+    pub owner: u32,
 }
 
 impl RunState {
@@ -57,15 +66,27 @@ impl RunState {
             progress: String::new(),
             left: Vec::new(),
             kept_in: None,
+            owner: rustix::process::geteuid().as_raw(),
         }
     }
 
-    /// The process, when it still runs.
+    /// The last word: these files are not in S3, and where their bytes are. Long lists are cut.
+    pub fn finish(&mut self, left: &[String], kept_in: Option<PathBuf>) {
+        self.left = left.iter().take(LEFT_MAX).cloned().collect();
+        if left.len() > LEFT_MAX {
+            self.left.push(format!("and {} more", left.len() - LEFT_MAX));
+        }
+        self.kept_in = kept_in;
+    }
+
+    /// The process, when it still runs and belongs to who wrote this.
     pub fn process(&self) -> Option<Process> {
         let pid = Pid::from_raw(self.pid)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Read after the descriptor is held: it cannot become another process from here on.
-        (started_ticks(self.pid) == Some(self.started_ticks)).then_some(Process { fd })
+        let same = started_ticks(self.pid) == Some(self.started_ticks);
+        let theirs = fs::metadata(format!("/proc/{}", self.pid)).is_ok_and(|m| m.uid() == self.owner);
+        (same && theirs).then_some(Process { fd })
     }
 }
 
@@ -112,6 +133,7 @@ impl StateFile {
         let mut dirs = own_dirs(machine);
         dirs.push(PathBuf::from("/run/pailfs"));
         dirs.extend(mounted_by.map(|uid| PathBuf::from(format!("/run/user/{uid}/pailfs"))));
+        dirs.extend(mounted_by.and_then(home_of).map(|home| home.join(".cache/pailfs/run")));
         dirs.into_iter().find_map(|dir| {
             let file = Self { path: dir.join(file_name(mountpoint)) };
             let state = file.read()?;
@@ -121,8 +143,12 @@ impl StateFile {
 
     /// What is in it now; `None` when it is gone or not readable.
     pub fn read(&self) -> Option<RunState> {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&self.path).ok()?;
-        serde_json::from_reader(io::BufReader::new(file)).ok()
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).ok()?;
+        let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let text = io::BufReader::new(file.take(STATE_MAX_BYTES));
+        let state: RunState = serde_json::from_reader(text).ok()?;
+        Some(RunState { owner: metadata.uid(), ..state })
     }
 
     /// Replaces its content in one step.
@@ -146,6 +172,14 @@ fn own_dirs(machine: &Machine) -> Vec<PathBuf> {
     }
     let runtime = machine.runtime_dir.iter().map(|dir| dir.join("pailfs"));
     runtime.chain(machine.default_cache_dir().map(|dir| dir.join("run"))).collect()
+}
+
+/// The home of a user on this machine. passwd(5).
+fn home_of(uid: u32) -> Option<PathBuf> {
+    let table = fs::read_to_string("/etc/passwd").ok()?;
+    let line =
+        table.lines().find(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(uid))?;
+    line.split(':').nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -216,8 +250,10 @@ mod tests {
         let state = RunState::of_this_process(Path::new("/m"), String::new(), None);
         let process = state.process().expect("this process runs");
         assert!(!process.wait(Duration::ZERO).unwrap());
-        let other = RunState { started_ticks: state.started_ticks + 1, ..state };
+        let other = RunState { started_ticks: state.started_ticks + 1, ..state.clone() };
         assert!(other.process().is_none());
+        let forged = RunState { owner: state.owner + 1, ..state };
+        assert!(forged.process().is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::{Error, Result};
 use super::handles::Handles;
+use super::lost_races::LostRaces;
 use super::types::{AttrReply, Caller, Entry, FileKind, Ino, KernelNotifier};
 use crate::commit::{CommitConfig, Committer};
 use crate::content::ContentStore;
@@ -19,9 +20,6 @@ pub use crate::commit::OnConflict;
 pub use crate::namespace::AttrsMode;
 pub use crate::namespace::table::MountTarget;
 
-/// How long an open may rely on what was learnt before it; then it asks S3 (close-to-open).
-pub const OPEN_WINDOW: Duration = Duration::from_secs(1);
-
 /// How long attribute changes wait for others of the same file.
 const ATTR_DELAY: Duration = Duration::from_millis(200);
 
@@ -32,6 +30,8 @@ pub struct FsConfig {
     pub target: MountTarget,
     /// How long a name or an attribute may be believed.
     pub ttl: Duration,
+    /// How long an open may rely on what was learnt before it; then it asks S3 (close-to-open).
+    pub open_window: Duration,
     /// Where attributes come from.
     pub attrs: AttrsMode,
     /// Nothing may be changed.
@@ -85,6 +85,7 @@ pub struct Filesystem {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) content: Arc<ContentStore>,
     pub(super) handles: Handles,
+    pub(super) lost_races: LostRaces,
     pub(super) config: FsConfig,
 }
 
@@ -121,7 +122,15 @@ impl Filesystem {
         };
         let budget = config.budget.clone();
         let committer = Committer::new(commit_config, names.clone(), store.clone(), content.clone(), budget);
-        Ok(Arc::new(Self { names, committer, store, content, handles: Handles::default(), config }))
+        Ok(Arc::new(Self {
+            names,
+            committer,
+            store,
+            content,
+            handles: Handles::default(),
+            lost_races: LostRaces::default(),
+            config,
+        }))
     }
 
     /// What is not in S3 yet.

@@ -11,6 +11,7 @@ pub mod errno;
 pub mod error;
 pub mod filesystem;
 pub mod handles;
+mod lost_races;
 pub mod operations;
 pub mod ops;
 mod serve;

@@ -110,10 +110,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs something short that has an answer at once or none.
-    ///
-    /// # Errors
-    /// The answer itself when a panic was caught: it has been given.
+    /// Runs something short on this thread and hands its result back with the answer that is still to be given;
+    /// `None` when it panicked and the answer was given.
     pub(super) fn attempt<T, R: Refuse>(
         &self,
         answer: Answer<R>,

@@ -26,7 +26,9 @@ use crate::fs::operations::Operations;
 /// How long dropping a [`Mounted`] waits for the kernel to take the mount off.
 const DROP_WAIT: Duration = Duration::from_secs(5);
 
-/// What is asked of the kernel when it offers it. fuse.md in the design notes has the measurements.
+/// What is asked of the kernel when it offers it.
+/// Neither EXPLICIT_INVAL_DATA, because a file whose size changed elsewhere would keep its old pages and show bytes
+/// of two versions, nor AUTO_INVAL_DATA, because each upload of our own would empty the page cache.
 /// Never: POSIX_LOCKS and FLOCK_LOCKS (a blocked lock request could not be killed; the kernel's own locks
 /// serve one machine), WRITEBACK_CACHE (bytes would be committed after close), and OVER_IO_URING, SETXATTR_EXT,
 /// ALLOW_IDMAP, which fuser 0.18 does not carry out.
@@ -38,7 +40,6 @@ const WANTED: &[InitFlags] = &[
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
 ];
 
 /// How the kernel's requests are served.

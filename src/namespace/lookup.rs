@@ -12,7 +12,7 @@ use super::{AttrsMode, Namespace, check_key};
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileKind, Ino};
 use crate::store::error::ErrorKind;
-use crate::store::types::{ListRequest, ObjectPath};
+use crate::store::types::{ListRequest, ObjectPath, Version};
 
 /// What is known of a name without asking.
 enum Local {
@@ -23,8 +23,19 @@ enum Local {
 
 /// What S3 said of a name.
 enum Remote {
-    File { component: String, known: Known },
-    Directory { component: String, marker: Marker },
+    File {
+        component: String,
+        known: Known,
+    },
+    /// Known from a listing only.
+    Listed {
+        component: String,
+        version: Version,
+    },
+    Directory {
+        component: String,
+        marker: Marker,
+    },
     Missing,
 }
 
@@ -96,6 +107,9 @@ impl Namespace {
     async fn ask_plain(&self, dir: &DirPath, component: String) -> Result<Remote> {
         let path = dir.object(&component);
         check_key(&path)?;
+        if self.config.attrs == AttrsMode::List {
+            return self.ask_listings(dir, component, &path).await;
+        }
         let (head, below) = join(self.store.head(&path), self.ask_prefix(dir, &component)).await;
         match head {
             // The empty component is the directory's own object: a file only when it has bytes.
@@ -109,6 +123,24 @@ impl Namespace {
             Err(e) => return Err(e.into()),
         }
         Ok(below?.map_or(Remote::Missing, |marker| Remote::Directory { component, marker }))
+    }
+
+    /// The same without a HEAD: the first key that begins with the path is the object itself, if it is there.
+    async fn ask_listings(&self, dir: &DirPath, component: String, path: &ObjectPath) -> Result<Remote> {
+        let request = ListRequest {
+            bucket: dir.bucket.to_string(),
+            prefix: path.key.to_string(),
+            max_keys: 1,
+            ..ListRequest::default()
+        };
+        let (first, below) = join(self.store.list(request), self.ask_prefix(dir, &component)).await;
+        let object = first?.objects.into_iter().next().filter(|o| *o.key == *path.key);
+        match object {
+            Some(object) if !component.is_empty() || object.version.size > 0 => {
+                Ok(Remote::Listed { component, version: object.version })
+            }
+            _ => Ok(below?.map_or(Remote::Missing, |marker| Remote::Directory { component, marker })),
+        }
     }
 
     /// Whether there is anything below `component/`, and whether that begins with its own object.
@@ -189,13 +221,14 @@ impl Namespace {
                 None
             }
             Remote::File { component, known } => {
-                let (ino, changed) =
-                    see_object(&mut table, &self.config.defaults, (parent, name, &component), &known);
+                let seen = see_object(&mut table, &self.config.defaults, (parent, name, &component), &known);
                 drop(table);
-                if changed {
-                    self.notifier.inode_changed(ino, true);
-                }
-                Some(ino)
+                Some(self.seen(seen))
+            }
+            Remote::Listed { component, version } => {
+                let seen = self.see_listed(&mut table, (parent, name, &component), version);
+                drop(table);
+                Some(self.seen(seen))
             }
             Remote::Directory { component, marker } => {
                 Some(self.saw_directory(&mut table, parent, name, &component, marker))
@@ -210,12 +243,58 @@ impl Namespace {
 
     /// S3 has this object under the name: the inode that stands for this version of it.
     pub fn saw_object(&self, parent: Ino, name: &str, component: &str, known: &Known) -> Ino {
-        let (ino, changed) =
-            see_object(&mut self.table(), &self.config.defaults, (parent, name, component), known);
+        let seen = see_object(&mut self.table(), &self.config.defaults, (parent, name, component), known);
+        self.seen(seen)
+    }
+
+    /// Tells the kernel of an inode that stands for another version than before.
+    fn seen(&self, (ino, changed): (Ino, bool)) -> Ino {
         if changed {
             self.notifier.inode_changed(ino, true);
         }
         ino
+    }
+
+    /// S3 has this version under the name, of which a listing told no more. The inode that stands for it, and
+    /// whether it stood for another one before.
+    fn see_listed(&self, table: &mut Table, at: (Ino, &str, &str), version: Version) -> (Ino, bool) {
+        let (parent, name, component) = at;
+        if let Some(ino) = table.child_ino(parent, name)
+            && let Some(node) = table.get_mut(ino)
+            && node.kind != FileKind::Directory
+            && node.is_version(&version)
+        {
+            node.prove(Instant::now());
+            return (ino, false);
+        }
+        let path = table.dir_path(parent).map(|dir| dir.object(component));
+        if let Some(known) = path.and_then(|path| self.recall(&path, &version)) {
+            return see_object(table, &self.config.defaults, at, &known);
+        }
+        let (kind, stat) =
+            describe_listed(&Listed::Object(version.clone()), &self.config.defaults, table.started);
+        if let Some(ino) = table.child_ino(parent, name)
+            && let Some(node) = table.get_mut(ino)
+            && node.kind != FileKind::Directory
+            && node.opens == 0
+        {
+            node.kind = kind;
+            node.stat = stat;
+            node.xattrs.clear();
+            node.properties = None;
+            node.tag_count = 0;
+            node.version = Some(version);
+            node.written = None;
+            node.file = None;
+            node.pages_valid = false;
+            node.prove(Instant::now());
+            return (ino, true);
+        }
+        let ino = table.allocate();
+        let mut node = Node::new(ino, parent, component, name, kind, stat);
+        node.version = Some(version);
+        table.insert(node);
+        (ino, false)
     }
 
     fn saw_directory(

@@ -111,6 +111,7 @@ pub fn mount(store: &Arc<dyn ObjectStore>, shape: Shape) -> Mount {
     let config = FsConfig {
         target: MountTarget::Bucket { bucket: BUCKET.into(), prefix: String::new() },
         ttl: shape.ttl,
+        open_window: Duration::from_secs(1),
         attrs: AttrsMode::Posix,
         read_only: false,
         uid: CALLER.uid,

@@ -132,14 +132,17 @@ fn a_write_to_a_file_that_another_client_replaced_is_told_of() {
 fn a_commit_that_needs_bytes_that_are_gone_ends_in_a_conflict_file() {
     run(async {
         let store: Arc<dyn ObjectStore> = memory();
-        put(&*store, "f", b"first").await;
+        // More than an open for editing fetches.
+        const BASE: usize = 2 << 20;
+        put(&*store, "f", &[b'x'; BASE]).await;
         let mount = mount(&store, Shape::default());
         let ino = find(&mount.fs, "f").await.unwrap().unwrap();
         let fh = mount.fs.open(CALLER, ino, WRITE).await.unwrap().fh;
-        mount.fs.write(ino, fh, 5, (&b"ours"[..]).into(), WriteFlags::default()).await.unwrap();
+        mount.fs.write(ino, fh, BASE as u64, (&b"ours"[..]).into(), WriteFlags::default()).await.unwrap();
         put(&*store, "f", b"theirs").await;
         assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::ESTALE);
-        assert_eq!(mount.conflict_files(), [b"\0\0\0\0\0ours"]);
+        let expected = [&[0; BASE][..], b"ours"].concat();
+        assert!(mount.conflict_files() == [expected]);
         mount.fs.release(ino, fh).await.unwrap();
         assert!(mount.fs.pending().is_empty());
     });

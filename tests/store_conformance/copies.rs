@@ -1,9 +1,11 @@
 use bytes::Bytes;
 use pailfs::store::error::ErrorKind;
-use pailfs::store::types::{Body, Condition, CopyProperties, CopyRequest, ObjectPath, Placement, Properties};
+use pailfs::store::types::{
+    Body, Condition, CopyProperties, CopyRequest, Encryption, ObjectPath, Placement, Properties,
+};
 
 use crate::objects::every_property;
-use crate::subject::{BUCKET, Subject, kind, map, odd_keys, other_etag, path};
+use crate::subject::{BUCKET, Subject, kind, map, none, odd_keys, other_etag, path};
 
 fn copy(from: &str, to: &str) -> CopyRequest {
     CopyRequest {
@@ -104,4 +106,45 @@ pub async fn odd_keys_are_copied(s: &Subject) {
         s.store.copy(CopyRequest { properties, ..copy("copy", &key) }).await.unwrap();
         assert_eq!(s.read(&key).await.unwrap(), key.as_bytes(), "{key:?}");
     }
+}
+
+pub async fn class_and_encryption_survive_a_copy(s: &Subject) {
+    let kms = |dual: bool| Encryption::Kms { key_id: Some("key-1".to_owned()), bucket_key: !dual, dual };
+    for encryption in [Encryption::S3, kms(false), kms(true)] {
+        let properties = Properties {
+            storage_class: Some("STANDARD_IA".to_owned()),
+            encryption: Some(encryption),
+            ..Properties::default()
+        };
+        let body = Body(Bytes::from_static(b"body"));
+        s.store.put(&path("from"), body, &properties, &none(), Condition::None).await.unwrap();
+        let found = s.store.head(&path("from")).await.unwrap().properties;
+        assert_eq!(found.placement(), properties.placement());
+        for kept in [None, Some(found.placement())] {
+            let request = CopyRequest { properties: CopyProperties::Keep(kept), ..copy("from", "to") };
+            s.store.copy(request).await.unwrap();
+            let copied = s.store.head(&path("to")).await.unwrap().properties;
+            assert_eq!(copied.placement(), properties.placement());
+        }
+        let changed = Properties { metadata: map(&[("a", "b")]), ..found };
+        let replace = CopyProperties::Replace(Box::new(changed.clone()));
+        s.store.copy(CopyRequest { properties: replace, ..copy("from", "to") }).await.unwrap();
+        assert_eq!(s.store.head(&path("to")).await.unwrap().properties, changed);
+    }
+}
+
+/// In memory only: the embedded server has storage classes by name alone.
+#[tokio::test]
+async fn an_archived_object_cannot_be_read() {
+    let s = crate::subject::memory();
+    let properties = Properties { storage_class: Some("GLACIER".to_owned()), ..Properties::default() };
+    let body = Body(Bytes::from_static(b"body"));
+    let etag = s.store.put(&path("k"), body, &properties, &none(), Condition::None).await.unwrap().etag;
+    assert!(s.store.head(&path("k")).await.unwrap().archived);
+    assert_eq!(s.list("", false).await.objects[0].storage_class.as_deref(), Some("GLACIER"));
+    assert_eq!(kind(s.read("k").await), ErrorKind::Archived);
+    let placement = Some(Placement::default());
+    let request = CopyRequest { properties: CopyProperties::Keep(placement), ..copy("k", "to") };
+    assert_eq!(kind(s.store.copy(request).await), ErrorKind::Archived);
+    s.store.delete(&path("k"), Condition::Match(etag)).await.unwrap();
 }

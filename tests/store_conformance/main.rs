@@ -4,6 +4,7 @@
 mod access;
 mod bodies;
 mod copies;
+mod costs;
 mod faults;
 mod listings;
 mod lost_answers;
@@ -69,6 +70,7 @@ suite! {
         a_replaced_copy_keeps_its_tags
         copies_obey_their_conditions
         an_object_is_copied_onto_itself
+        class_and_encryption_survive_a_copy
         odd_keys_are_copied;
     listings:
         keys_come_in_byte_order

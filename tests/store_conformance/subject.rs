@@ -79,6 +79,10 @@ pub fn path(key: &str) -> ObjectPath {
     ObjectPath::new(BUCKET, key)
 }
 
+pub fn body(bytes: impl Into<Bytes>) -> Body {
+    Body(bytes.into())
+}
+
 pub fn none() -> BTreeMap<String, String> {
     BTreeMap::new()
 }

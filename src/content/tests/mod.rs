@@ -117,5 +117,5 @@ pub fn compare(content: &Content, read: &[u8], offset: u64, len: u64) {
 }
 
 pub fn all(content: &Content) -> Vec<std::ops::Range<u64>> {
-    content.missing(0..u64::MAX)
+    content.not_on_disk(0..u64::MAX)
 }

@@ -253,6 +253,7 @@ async fn primed_bytes_are_readable_at_once_and_not_fetched() {
     content.prime(5000, &known);
     let read = content.read_resident(5000, 4096).unwrap();
     compare(&content, &read, 5000, 4096);
+    assert_eq!(content.missing(0..u64::MAX), [0..5000, 2 * MIB..4 * MIB]);
     rig.settled().await;
     assert_eq!(all(&content), [0..5000, 2 * MIB..4 * MIB]);
     check(&content, &Stream::default(), 0, 2 * MIB).await;

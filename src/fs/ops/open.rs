@@ -8,8 +8,9 @@ use futures_util::TryStreamExt;
 
 use super::attr::resized;
 use crate::commit::file::File;
+use crate::content::Stream;
 use crate::fs::error::{Error, Result};
-use crate::fs::filesystem::{Filesystem, OPEN_WINDOW};
+use crate::fs::filesystem::Filesystem;
 use crate::fs::types::{Caller, Fh, FileKind, Ino, OpenFlags, Opened};
 use crate::namespace::node::Known;
 use crate::store::error::ErrorKind;
@@ -41,6 +42,13 @@ impl Filesystem {
             self.names.ensure_properties(ino).await?;
         }
         let file = self.attach(ino, flags.write)?;
+        if flags.write
+            && !flags.truncate
+            && let Err(error) = fetch_small(&file).await
+        {
+            self.detach(ino, true);
+            return Err(error);
+        }
         if flags.truncate {
             let now = SystemTime::now();
             let done = file.truncate(0, |changes| {
@@ -92,7 +100,7 @@ impl Filesystem {
             let table = self.names.table();
             let node = table.get(ino).ok_or(Error::NotFound)?;
             let Some(version) = node.version.clone() else { return Ok(()) };
-            let known = !node.doubted && node.content_proved().elapsed() <= OPEN_WINDOW;
+            let known = !node.doubted && node.content_proved().elapsed() <= self.config.open_window;
             if node.dirty() || !node.linked || known {
                 return Ok(());
             }
@@ -100,7 +108,8 @@ impl Filesystem {
             (path, version, (node.parent, node.shown.clone(), node.component.clone()))
         };
         let started = Instant::now();
-        let answer = if flags.write || flags.truncate || version.size == 0 {
+        let large_write = flags.write && version.size > OPEN_FETCH_BYTES;
+        let answer = if large_write || flags.truncate || version.size == 0 {
             self.ask_head(&path).await?
         } else {
             self.ask_get(&path, &version).await?
@@ -183,6 +192,21 @@ impl Filesystem {
             self.committer.forget_unlinked(ino);
         }
         Ok(())
+    }
+}
+
+/// A small file that is going to be edited is fetched now: the upload needs all of it, and should another client
+/// replace it meanwhile, the conflict file has more than the edited bytes.
+async fn fetch_small(file: &Arc<File>) -> Result<()> {
+    let Some(base) = file.base().filter(|_| !file.dirty()) else { return Ok(()) };
+    let size = base.version().size;
+    if size > OPEN_FETCH_BYTES || base.missing(0..size).is_empty() {
+        return Ok(());
+    }
+    match base.read(&Stream::default(), 0, size as usize).await {
+        // Replaced since: the commit will find out, and says so with what there is to keep.
+        Ok(_) | Err(Error::Stale(_)) => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

@@ -19,6 +19,7 @@ impl Filesystem {
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         self.writable()?;
         let name = name_text(name)?;
+        self.not_repeated(parent, name)?;
         let ino = self.names.child(parent, name).await?.ok_or(Error::NotFound)?;
         if self.names.with(ino, |n| n.kind)? == FileKind::Directory {
             return Err(Error::IsDirectory);
@@ -90,7 +91,16 @@ impl Filesystem {
         }
         self.names.table().doubt_name(parent, name);
         self.names.notifier().entry_changed(parent, name.into());
+        self.lost_races.note(parent, name);
         Error::Stale("another client changed it meanwhile".into())
+    }
+
+    /// Refuses what the kernel repeats after [`Self::lost_race`].
+    pub(super) fn not_repeated(&self, parent: Ino, name: &str) -> Result<()> {
+        if self.lost_races.is_repeated(parent, name) {
+            return Err(Error::Stale("another client changed it a moment ago".into()));
+        }
+        Ok(())
     }
 
     /// Before an object goes away: those who have it open get all of it into the local store.

@@ -20,7 +20,7 @@ use crate::namespace::{check_key, name_text};
 use crate::store::error::ErrorKind;
 use crate::store::types::{
     Body, COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
-    ListedObject, ObjectPath, Placement, Version, Written,
+    ListedObject, ObjectPath, Placement, Properties, Version, Written,
 };
 
 /// Copies of a directory rename in flight; the store's own limit applies as well.
@@ -61,6 +61,7 @@ impl Filesystem {
             return Err(Error::Invalid("objects cannot be exchanged at once"));
         }
         let (name, new_name) = (name_text(name)?, name_text(new_name)?);
+        self.not_repeated(parent, name)?;
         let ino = self.names.child(parent, name).await?.ok_or(Error::NotFound)?;
         let replaced = self.names.child(new_parent, new_name).await?;
         if replaced == Some(ino) {
@@ -287,11 +288,17 @@ impl Filesystem {
             check_key(&ObjectPath::new(to.bucket.clone(), key))?;
         }
         self.keep_alive(what.parent, what.name).await?;
+        // Its own object carries its attributes, the time of this change among them.
+        self.names.ensure_properties(what.ino).await?;
+        let (own, meta) = self.names.with(what.ino, |node| {
+            node.stat.ctime = SystemTime::now();
+            (node.properties.is_some().then(|| node.properties_to_write()), node.meta_generation)
+        })?;
         let own_object = objects.iter().any(|o| o.key == from.prefix);
         if what.replaced.is_some() && !own_object {
             self.take_marker(what.ino, &to).await?;
         }
-        let moved = self.copy_tree(&from, &to, objects).await?;
+        let moved = self.copy_tree(&from, &to, objects, own.as_ref()).await?;
         self.delete_tree(&from, &moved).await?;
         if let Some(old) = what.replaced {
             self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
@@ -299,6 +306,13 @@ impl Filesystem {
         }
         self.moved(what);
         self.learn_tree(what.ino, &to, moved);
+        if let Some(own) = own {
+            self.names.with(what.ino, |node| {
+                node.properties = Some(std::sync::Arc::new(own));
+                node.meta_committed = node.meta_committed.max(meta);
+            })?;
+            self.committer.settle(what.ino);
+        }
         Ok(())
     }
 
@@ -340,11 +354,12 @@ impl Filesystem {
         from: &DirPath,
         to: &DirPath,
         objects: Vec<ListedObject>,
+        own: Option<&Properties>,
     ) -> Result<Vec<Moved>> {
         let mut done = Vec::with_capacity(objects.len());
         let mut failed = None;
         let mut copies = stream::iter(objects)
-            .map(|object| self.copy_one(from, to, object))
+            .map(|object| self.copy_one(from, to, object, own))
             .buffer_unordered(TREE_CONCURRENCY);
         while let Some(copied) = copies.next().await {
             match copied {
@@ -370,7 +385,13 @@ impl Filesystem {
         Ok(done)
     }
 
-    async fn copy_one(&self, from: &DirPath, to: &DirPath, object: ListedObject) -> Result<Moved> {
+    async fn copy_one(
+        &self,
+        from: &DirPath,
+        to: &DirPath,
+        object: ListedObject,
+        own: Option<&Properties>,
+    ) -> Result<Moved> {
         let new = format!("{}{}", to.prefix, object.key.get(from.prefix.len()..).unwrap_or_default());
         let source = ObjectPath::new(from.bucket.clone(), object.key.as_str());
         let target = ObjectPath::new(to.bucket.clone(), new.as_str());
@@ -381,6 +402,10 @@ impl Filesystem {
                 None => self.store.head(&source).await?.properties,
             };
             self.committer.copy(&source, &object.version, &target, Condition::None, &properties).await?
+        } else if let Some(own) = own
+            && object.key == from.prefix
+        {
+            self.committer.copy(&source, &object.version, &target, Condition::None, own).await?
         } else {
             let placement = match &known {
                 Some(known) => known.properties.placement(),
@@ -395,8 +420,11 @@ impl Filesystem {
             };
             self.store.copy(request).await?
         };
+        let as_before = own.is_none() || object.key != from.prefix;
         match (known, version_of(&written, object.version.size)) {
-            (Some(known), (version, true)) => self.names.remember(target, Known { version, ..known }),
+            (Some(known), (version, true)) if as_before => {
+                self.names.remember(target, Known { version, ..known });
+            }
             _ => self.names.unremember(&target),
         }
         Ok(Moved { old: object.key, new, etag: object.version.etag, written, size: object.version.size })

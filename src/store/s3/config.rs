@@ -9,7 +9,8 @@ pub enum RetryMode {
     /// Exponential back-off, bounded by the retry token bucket.
     #[default]
     Standard,
-    /// Besides, the client slows all its requests down while the store throttles.
+    /// Besides, the client slows all its requests to a bucket down after the store throttled one: to a request
+    /// every few seconds at first, and back up slowly.
     Adaptive,
 }
 

@@ -1,6 +1,6 @@
 //! S3 through the AWS SDK: the only place that knows it.
 //!
-//! Owns: settings and clients ([`config`], `connect`), the requests (`read`, `write`, `multipart`), the body of
+//! Owns: settings and clients (`config`, `connect`), the requests (`read`, `write`, `multipart`), the body of
 //! a GET (`body`), the table of errors (`errors`), what a refused repetition of a write means (`attempts`).
 //!
 //! Invariants: one connection pool and one set of credentials for all buckets; every request has a time limit;

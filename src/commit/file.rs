@@ -183,8 +183,10 @@ impl File {
         if let Some(staging) = &inner.staging {
             return Ok(staging.clone());
         }
-        // The epoch makes the name new: an earlier staging file may still be on its way to the cache.
-        let path = dir.join(format!("{}.{}", ino.0, inner.epoch));
+        // A new name each time: an earlier staging file of the inode may still be read, or be on its way to the
+        // cache.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let path = dir.join(format!("{}.{}", ino.0, LAST.fetch_add(1, Ordering::Relaxed)));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -199,8 +201,9 @@ impl File {
     }
 
     /// Writes `data` at `offset`, then runs `after` with the new size while the file is still locked. Local
-    /// disk only. `NoSpace` when the disk is full, `FileTooLarge` past the store's limit.
-    pub fn write(&self, dir: &Path, offset: u64, data: &[u8], after: impl FnOnce(u64)) -> Result<()> {
+    /// disk only. True when nothing was dirty before: the file has to be noted as pending. `NoSpace` when the
+    /// disk is full, `FileTooLarge` past the store's limit.
+    pub fn write(&self, dir: &Path, offset: u64, data: &[u8], after: impl FnOnce(u64)) -> Result<bool> {
         let end = offset.checked_add(data.len() as u64).ok_or(Error::FileTooLarge)?;
         if end > FILE_MAX_BYTES {
             return Err(Error::FileTooLarge);
@@ -209,16 +212,18 @@ impl File {
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
-        if !data.is_empty() {
-            let staging = Self::staging(&mut inner, dir, self.ino)?;
-            staging.file.write_all_at(data, offset).map_err(|e| Error::local("writing a staging file", e))?;
-            let floor = self.floor(&inner);
-            let generation = self.bump();
-            inner.extents.insert(offset..end, generation, floor);
-            inner.size = inner.size.max(end);
+        if data.is_empty() {
+            return Ok(false);
         }
+        let staging = Self::staging(&mut inner, dir, self.ino)?;
+        staging.file.write_all_at(data, offset).map_err(|e| Error::local("writing a staging file", e))?;
+        let floor = self.floor(&inner);
+        let clean = !self.dirty();
+        let generation = self.bump();
+        inner.extents.insert(offset..end, generation, floor);
+        inner.size = inner.size.max(end);
         after(inner.size);
-        Ok(())
+        Ok(clean)
     }
 
     /// Cuts or extends with zeros, then runs `after` while the file is still locked; it is told whether the

@@ -6,8 +6,8 @@ use std::time::Instant;
 use futures_util::future::join;
 
 use super::escape::{self, Parsed};
-use super::node::{Child, Dir, Known, Listed, ListedChild, Marker, Node, describe_listed};
-use super::table::DirPath;
+use super::node::{Child, Defaults, Dir, Known, Listed, ListedChild, Marker, Node, describe_listed};
+use super::table::{DirPath, Table};
 use super::{AttrsMode, Namespace, check_key};
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileKind, Ino};
@@ -198,7 +198,7 @@ impl Namespace {
 
     /// Takes over an answer that was asked for at `started`; what changed here since then wins.
     fn merge(&self, parent: Ino, name: &str, remote: Remote, started: Instant) -> Option<Ino> {
-        let table = self.table();
+        let mut table = self.table();
         if let Some(Child::Node(ino)) = table.child(parent, name) {
             let ino = *ino;
             let node = table.get(ino)?;
@@ -214,82 +214,63 @@ impl Namespace {
         {
             return None;
         }
-        drop(table);
+        // Under the same lock as the look above: a commit must not come in between.
         match remote {
             Remote::Missing => {
-                self.gone(parent, name);
+                table.lose(parent, name);
                 None
             }
-            Remote::File { component, known } => Some(self.saw_object(parent, name, &component, &known)),
-            Remote::Listed { component, version } => Some(self.saw_listed(parent, name, &component, version)),
+            Remote::File { component, known } => {
+                let seen = see_object(&mut table, &self.config.defaults, (parent, name, &component), &known);
+                drop(table);
+                Some(self.seen(seen))
+            }
+            Remote::Listed { component, version } => {
+                let seen = self.see_listed(&mut table, (parent, name, &component), version);
+                drop(table);
+                Some(self.seen(seen))
+            }
             Remote::Directory { component, marker } => {
-                Some(self.saw_directory(parent, name, &component, marker))
+                Some(self.saw_directory(&mut table, parent, name, &component, marker))
             }
         }
     }
 
     /// S3 no longer has this name.
     pub fn gone(&self, parent: Ino, name: &str) {
-        let mut table = self.table();
-        let lost = table.child_ino(parent, name);
-        if let Some(node) = lost.and_then(|ino| table.get_mut(ino)) {
-            node.lose();
-        }
-        table.unlink(parent, name, Instant::now());
+        self.table().lose(parent, name);
     }
 
     /// S3 has this object under the name: the inode that stands for this version of it.
     pub fn saw_object(&self, parent: Ino, name: &str, component: &str, known: &Known) -> Ino {
-        let defaults = &self.config.defaults;
-        let mut table = self.table();
-        if let Some(ino) = table.child_ino(parent, name)
-            && let Some(node) = table.get_mut(ino)
-            && node.kind != FileKind::Directory
-        {
-            if node.is_version(&known.version) {
-                if node.properties.is_none() {
-                    node.learn(known, defaults);
-                }
-                node.prove(Instant::now());
-                return ino;
-            }
-            if node.opens == 0 {
-                node.learn(known, defaults);
-                node.file = None;
-                node.pages_valid = false;
-                drop(table);
-                self.notifier.inode_changed(ino, true);
-                return ino;
-            }
-            // Open handles keep the old version; the name gets a new inode.
+        let seen = see_object(&mut self.table(), &self.config.defaults, (parent, name, component), known);
+        self.seen(seen)
+    }
+
+    /// Tells the kernel of an inode that stands for another version than before.
+    fn seen(&self, (ino, changed): (Ino, bool)) -> Ino {
+        if changed {
+            self.notifier.inode_changed(ino, true);
         }
-        let ino = match table.child(parent, name) {
-            Some(Child::Listed(ListedChild { ino, what: Listed::Object(_), .. })) => *ino,
-            _ => table.allocate(),
-        };
-        let (kind, stat) = describe_listed(&Listed::Object(known.version.clone()), defaults, table.started);
-        let mut node = Node::new(ino, parent, component, name, kind, stat);
-        node.learn(known, defaults);
-        table.insert(node);
         ino
     }
 
-    /// S3 has this version under the name, of which a listing told no more.
-    fn saw_listed(&self, parent: Ino, name: &str, component: &str, version: Version) -> Ino {
-        let mut table = self.table();
+    /// S3 has this version under the name, of which a listing told no more. The inode that stands for it, and
+    /// whether it stood for another one before.
+    fn see_listed(&self, table: &mut Table, at: (Ino, &str, &str), version: Version) -> (Ino, bool) {
+        let (parent, name, component) = at;
         if let Some(ino) = table.child_ino(parent, name)
             && let Some(node) = table.get_mut(ino)
             && node.kind != FileKind::Directory
             && node.is_version(&version)
         {
-            node.proved = Instant::now();
-            return ino;
+            node.prove(Instant::now());
+            return (ino, false);
         }
-        drop(table);
-        if let Some(known) = self.recall_path(parent, component, &version) {
-            return self.saw_object(parent, name, component, &known);
+        let path = table.dir_path(parent).map(|dir| dir.object(component));
+        if let Some(known) = path.and_then(|path| self.recall(&path, &version)) {
+            return see_object(table, &self.config.defaults, at, &known);
         }
-        let mut table = self.table();
         let (kind, stat) =
             describe_listed(&Listed::Object(version.clone()), &self.config.defaults, table.started);
         if let Some(ino) = table.child_ino(parent, name)
@@ -306,25 +287,24 @@ impl Namespace {
             node.written = None;
             node.file = None;
             node.pages_valid = false;
-            node.proved = Instant::now();
-            drop(table);
-            self.notifier.inode_changed(ino, true);
-            return ino;
+            node.prove(Instant::now());
+            return (ino, true);
         }
         let ino = table.allocate();
         let mut node = Node::new(ino, parent, component, name, kind, stat);
         node.version = Some(version);
         table.insert(node);
-        ino
+        (ino, false)
     }
 
-    fn recall_path(&self, parent: Ino, component: &str, version: &Version) -> Option<Known> {
-        let path = self.dir_path(parent).ok()?.object(component);
-        self.recall(&path, version)
-    }
-
-    fn saw_directory(&self, parent: Ino, name: &str, component: &str, marker: Marker) -> Ino {
-        let mut table = self.table();
+    fn saw_directory(
+        &self,
+        table: &mut Table,
+        parent: Ino,
+        name: &str,
+        component: &str,
+        marker: Marker,
+    ) -> Ino {
         if let Some(ino) = table.child_ino(parent, name)
             && let Some(node) = table.get_mut(ino)
             && let Some(dir) = node.dir.as_mut()
@@ -383,9 +363,16 @@ impl Namespace {
                 Ok(())
             }
             Err(e) if e.kind == ErrorKind::NotFound => {
-                let at = self.with(ino, |n| (n.parent, n.shown.clone(), n.dirty()))?;
-                if !at.2 {
-                    self.gone(at.0, &at.1);
+                let mut table = self.table();
+                // Renamed or committed here meanwhile: the question was about another object.
+                let moved = table.object_path(ino).as_ref() != Some(&path);
+                let node = table.get(ino).ok_or(Error::NotFound)?;
+                if moved || node.properties.is_some() {
+                    return Ok(());
+                }
+                let at = (node.parent, node.shown.clone());
+                if !node.dirty() {
+                    table.lose(at.0, &at.1);
                 }
                 Err(Error::NotFound)
             }
@@ -434,4 +421,37 @@ impl Namespace {
         check_key(&path)?;
         Ok((component, path))
     }
+}
+
+/// The inode that stands for this version of the object, and whether it stood for another one before.
+fn see_object(table: &mut Table, defaults: &Defaults, at: (Ino, &str, &str), known: &Known) -> (Ino, bool) {
+    let (parent, name, component) = at;
+    if let Some(ino) = table.child_ino(parent, name)
+        && let Some(node) = table.get_mut(ino)
+        && node.kind != FileKind::Directory
+    {
+        if node.is_version(&known.version) {
+            if node.properties.is_none() {
+                node.learn(known, defaults);
+            }
+            node.prove(Instant::now());
+            return (ino, false);
+        }
+        if node.opens == 0 {
+            node.learn(known, defaults);
+            node.file = None;
+            node.pages_valid = false;
+            return (ino, true);
+        }
+        // Open handles keep the old version; the name gets a new inode.
+    }
+    let ino = match table.child(parent, name) {
+        Some(Child::Listed(ListedChild { ino, what: Listed::Object(_), .. })) => *ino,
+        _ => table.allocate(),
+    };
+    let (kind, stat) = describe_listed(&Listed::Object(known.version.clone()), defaults, table.started);
+    let mut node = Node::new(ino, parent, component, name, kind, stat);
+    node.learn(known, defaults);
+    table.insert(node);
+    (ino, false)
 }

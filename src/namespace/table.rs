@@ -254,6 +254,14 @@ impl Table {
         }
     }
 
+    /// Another client removed what the name meant.
+    pub fn lose(&mut self, parent: Ino, name: &str) {
+        if let Some(node) = self.child_ino(parent, name).and_then(|ino| self.nodes.get_mut(&ino)) {
+            node.lose();
+        }
+        self.unlink(parent, name, Instant::now());
+    }
+
     /// The name has to be asked for again; the node, which lost it, goes on without.
     pub fn forget_name(&mut self, parent: Ino, name: &str) {
         let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };

@@ -124,6 +124,7 @@ fn readers_beside_a_writer() {
                     let at = dice.roll(SIZE as u64 - 1_000);
                     let bytes = mount.fs.read(ino, fh, at, 1_000).await.expect("a read");
                     assert!(bytes.iter().all(|b| *b != 0), "bytes of nowhere");
+                    tokio::task::yield_now().await;
                 }
                 mount.fs.release(ino, fh).await.unwrap();
             });
@@ -171,6 +172,7 @@ fn readers_beside_renames() {
                     let at = dice.roll(SIZE as u64 - 1_000);
                     let bytes = mount.fs.read(ino, fh, at, 1_000).await.expect("a read");
                     assert!(bytes.iter().all(|b| *b != 0), "bytes of nowhere");
+                    tokio::task::yield_now().await;
                     if dice.roll(10) == 0 {
                         let data = Bytes::from(vec![2; 10]);
                         mount.fs.write(ino, fh, at, data, WriteFlags::default()).await.unwrap();

@@ -32,7 +32,7 @@ impl Filesystem {
         self.writable()?;
         self.names.ensure_properties(ino).await?;
         let resized = match changes.size {
-            Some(size) => self.resize(caller, ino, &changes, size).await?,
+            Some(size) => self.resize(caller, ino, size)?,
             None => false,
         };
         let attributes = changes.mode.is_some()
@@ -61,23 +61,22 @@ impl Filesystem {
     }
 
     /// Changes the size; true when nobody else will commit it.
-    async fn resize(&self, caller: Caller, ino: Ino, changes: &SetAttr, size: u64) -> Result<bool> {
+    fn resize(&self, caller: Caller, ino: Ino, size: u64) -> Result<bool> {
         if self.names.with(ino, |n| n.kind)? == FileKind::Directory {
             return Err(Error::IsDirectory);
         }
-        let file = match changes.fh.and_then(|fh| self.handles.file(fh).ok()) {
-            Some(handle) => handle.file.clone(),
-            None => self.file_of(ino)?,
-        };
+        // Attached for the moment: a file that nobody has open is not closed under the truncation.
+        let file = self.attach(ino, false)?;
         let now = SystemTime::now();
-        file.truncate(size, |changes| {
+        let done = file.truncate(size, |changes| {
             let _ = self.names.with(ino, |node| resized(node, caller, size, changes, now));
-        })?;
-        self.committer.note(ino, Some(&file));
-        self.names.with(ino, |node| {
-            node.file = Some(file.clone());
-            node.writers == 0
-        })
+        });
+        if done.is_ok() {
+            self.committer.note(ino, Some(&file));
+        }
+        self.detach(ino, false);
+        done?;
+        self.names.with(ino, |node| node.writers == 0)
     }
 }
 

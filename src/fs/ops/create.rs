@@ -185,12 +185,16 @@ impl Filesystem {
         self.names.unremember(path);
         let (ino, parent) = (node.ino, node.parent);
         node.properties = Some(Arc::new(properties));
+        // Held until the entry is counted, or somebody's forget could take it.
+        node.opens = 1;
         let mut table = self.names.table();
         table.insert(node);
         table.written(ino, version, written.last_modified.is_some());
         table.touch_dir(parent);
         drop(table);
-        self.entry(ino)
+        let entry = self.entry(ino);
+        let _ = self.names.with(ino, |node| node.opens -= 1);
+        entry
     }
 
     /// Something is there already: ours by a request whose answer was lost, or somebody else's.

@@ -10,6 +10,9 @@ use crate::fs::filesystem::Filesystem;
 use crate::fs::types::{Entry, FileKind, Ino};
 use crate::namespace::name_text;
 
+/// How often a lookup begins again when its inode is forgotten under it.
+const LOOKUP_TRIES: usize = 8;
+
 impl Filesystem {
     /// What `name` in `parent` means. A name that does not exist is an answer too, and may be remembered.
     pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
@@ -18,11 +21,15 @@ impl Filesystem {
             Err(Error::NotUtf8) => return Ok(Entry { attr: None, ttl: self.config.ttl }),
             name => name?,
         };
-        match self.names.child(parent, name).await {
-            Ok(Some(ino)) => self.entry(ino),
-            Ok(None) => Ok(Entry { attr: None, ttl: self.config.ttl }),
-            Err(e) => Err(e),
+        for _ in 0..LOOKUP_TRIES {
+            let Some(ino) = self.names.child(parent, name).await? else { break };
+            match self.entry(ino) {
+                // Dropped by somebody who forgot it, before it was counted for us.
+                Err(Error::NotFound) => {}
+                done => return done,
+            }
         }
+        Ok(Entry { attr: None, ttl: self.config.ttl })
     }
 
     /// The kernel gives `count` references back.

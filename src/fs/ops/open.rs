@@ -1,7 +1,7 @@
 //! open, release, and the question whether another client changed the object.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
@@ -41,43 +41,58 @@ impl Filesystem {
         if flags.write {
             self.names.ensure_properties(ino).await?;
         }
-        let file = self.file_of(ino)?;
-        if flags.write && !flags.truncate {
-            fetch_small(&file).await?;
+        let file = self.attach(ino, flags.write)?;
+        if flags.write
+            && !flags.truncate
+            && let Err(error) = fetch_small(&file).await
+        {
+            self.detach(ino, true);
+            return Err(error);
         }
         if flags.truncate {
             let now = SystemTime::now();
-            file.truncate(0, |changes| {
+            let done = file.truncate(0, |changes| {
                 let _ = self.names.with(ino, |node| resized(node, caller, 0, changes, now));
-            })?;
+            });
+            if let Err(error) = done {
+                self.detach(ino, flags.write);
+                return Err(error);
+            }
             self.committer.note(ino, Some(&file));
         }
-        let keep_cache = self.names.with(ino, |node| {
-            node.opens += 1;
-            node.writers += u32::from(flags.write);
-            node.file = Some(file.clone());
-            std::mem::replace(&mut node.pages_valid, true)
-        })?;
+        let keep_cache = self.names.with(ino, |node| std::mem::replace(&mut node.pages_valid, true))?;
         let fh = self.handles.add_file(ino, file, flags);
         Ok(Opened { fh, keep_cache, direct_io: false, no_flush: false })
     }
 
-    /// The content of an inode: the one that is open or pending, else its version in S3.
-    pub(super) fn file_of(&self, ino: Ino) -> Result<Arc<File>> {
+    /// The content of an inode, for one more handle: the one that is open or pending, else its version in S3.
+    /// There is never a second one for an inode, so it is found, made and counted under one lock.
+    pub(super) fn attach(&self, ino: Ino, write: bool) -> Result<Arc<File>> {
         let mut table = self.names.table();
         let path = table.object_path(ino);
         let node = table.get_mut(ino).ok_or(Error::NotFound)?;
-        if let Some(file) = &node.file {
-            return Ok(file.clone());
+        let file = node.file.get_or_insert_with(|| {
+            let version = node.version.as_ref();
+            let base = path.zip(version).map(|(path, version)| self.content.object(&path, version));
+            Arc::new(File::clean(ino, base, node.stat.size))
+        });
+        let file = file.clone();
+        node.opens += 1;
+        node.writers += u32::from(write);
+        Ok(file)
+    }
+
+    /// One handle less; whether something is left that is not in S3.
+    pub(super) fn detach(&self, ino: Ino, write: bool) -> bool {
+        let mut table = self.names.table();
+        let Some(node) = table.get_mut(ino) else { return false };
+        node.opens = node.opens.saturating_sub(1);
+        node.writers = node.writers.saturating_sub(u32::from(write));
+        let dirty = node.wants_commit();
+        if node.opens == 0 && !dirty {
+            node.file = None;
         }
-        let size = node.stat.size;
-        let version = node.version.clone();
-        drop(table);
-        let base = match (path, version) {
-            (Some(path), Some(version)) => Some(self.content.object(&path, &version)),
-            _ => None,
-        };
-        Ok(Arc::new(File::clean(ino, base, size)))
+        dirty
     }
 
     async fn revalidate(&self, ino: Ino, flags: OpenFlags) -> Result<()> {
@@ -92,6 +107,7 @@ impl Filesystem {
             let Some(path) = table.object_path(ino) else { return Ok(()) };
             (path, version, (node.parent, node.shown.clone(), node.component.clone()))
         };
+        let started = Instant::now();
         let large_write = flags.write && version.size > OPEN_FETCH_BYTES;
         let answer = if large_write || flags.truncate || version.size == 0 {
             self.ask_head(&path).await?
@@ -99,9 +115,18 @@ impl Filesystem {
             self.ask_get(&path, &version).await?
         };
         let (parent, name, component) = at;
+        // What changed here while S3 was asked wins: a commit, a rename to or from this name.
+        {
+            let table = self.names.table();
+            let still = table.child_ino(parent, &name) == Some(ino);
+            let node = table.get(ino).ok_or(Error::NotFound)?;
+            if !still || node.dirty() || node.changed.is_some_and(|at| at >= started) {
+                return Ok(());
+            }
+        }
         match answer {
             // An equal ETag speaks of the bytes only: attributes may have been rewritten.
-            Answer::Same => self.names.with(ino, |node| node.same_content = Some(std::time::Instant::now())),
+            Answer::Same => self.names.with(ino, |node| node.same_content = Some(Instant::now())),
             Answer::Object(known) => {
                 self.names.remember(path, known.clone());
                 let found = self.names.saw_object(parent, &name, &component, &known);
@@ -160,17 +185,7 @@ impl Filesystem {
     /// failed) is sent in the background, again and again.
     pub async fn release(&self, ino: Ino, fh: Fh) -> Result<()> {
         let Some(handle) = self.handles.remove_file(fh) else { return Err(Error::BadHandle) };
-        let dirty = {
-            let mut table = self.names.table();
-            let Some(node) = table.get_mut(ino) else { return Ok(()) };
-            node.opens = node.opens.saturating_sub(1);
-            node.writers = node.writers.saturating_sub(u32::from(handle.flags.write));
-            let dirty = node.wants_commit();
-            if node.opens == 0 && !dirty {
-                node.file = None;
-            }
-            dirty
-        };
+        let dirty = self.detach(ino, handle.flags.write);
         if dirty && handle.flags.write {
             self.committer.commit_later(ino);
         } else if !dirty {

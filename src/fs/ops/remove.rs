@@ -121,7 +121,9 @@ impl Filesystem {
     /// The object is gone: what is open lives on locally.
     pub(super) fn orphan(&self, ino: Ino) {
         let file = self.names.with(ino, |n| n.file.clone()).ok().flatten();
-        if let Some(base) = file.and_then(|f| f.base()) {
+        let path = self.names.object_path(ino);
+        // The base of a clone that is not committed is another file's, and that one stays.
+        if let Some(base) = file.and_then(|f| f.base()).filter(|base| Some(base.path()) == path) {
             base.detach();
         }
     }

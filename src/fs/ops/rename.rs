@@ -154,22 +154,20 @@ impl Filesystem {
             })?,
             Ok(written) => written,
         };
-        let etag = version.etag.clone();
-        if let Err(error) = self.committer.delete(&from, Some(&etag)).await {
+        let (new, exact) = version_of(&written, version.size);
+        // Before the old object goes: a reader has to find the bytes at either place.
+        self.relocate(ino, (&from, &version), (&to, &new));
+        if let Err(error) = self.committer.delete(&from, Some(&version.etag)).await {
             // Changed by another client after the copy: theirs stays, the copy is the version before.
             tracing::warn!(%from, %to, %error, "renamed, but the old name could not be removed");
+            self.relocate(ino, (&to, &new), (&from, &version));
+            self.names.table().doubt_name(what.new_parent, what.new_name);
             return Err(self.lost_race(what.parent, what.name, error));
         }
-        let (new, exact) = version_of(&written, version.size);
         if let Some(old) = what.replaced {
             self.orphan(old);
             self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
             self.committer.forget_unlinked(old);
-        }
-        if let Some(file) = self.names.with(ino, |n| n.file.clone())? {
-            file.relocate(&from, &to, &new);
-        } else {
-            self.content.object(&from, &version).relocate(to.clone(), new.clone());
         }
         self.moved(what);
         let properties = std::sync::Arc::new(properties);
@@ -188,6 +186,14 @@ impl Filesystem {
         }
         self.committer.settle(ino);
         Ok(())
+    }
+
+    /// What is here of the bytes of an object belongs to another one now.
+    fn relocate(&self, ino: Ino, from: (&ObjectPath, &Version), to: (&ObjectPath, &Version)) {
+        match self.names.with(ino, |n| n.file.clone()) {
+            Ok(Some(file)) => file.relocate(from.0, to.0, to.1),
+            _ => self.content.object(from.0, from.1).relocate(to.0.clone(), to.1.clone()),
+        }
     }
 
     /// A refused copy may have been done by a request whose answer was lost.
@@ -453,6 +459,7 @@ impl Filesystem {
     fn learn_tree(&self, top: Ino, to: &DirPath, moved: Vec<Moved>) {
         let mut by_key: HashMap<String, Moved> = moved.into_iter().map(|m| (m.new.clone(), m)).collect();
         let mut relocations = Vec::new();
+        let mut others = Vec::new();
         {
             let mut table = self.names.table();
             for ino in table.subtree(top) {
@@ -462,12 +469,25 @@ impl Filesystem {
                 let Some(node) = table.get_mut(ino) else { continue };
                 if let Some(dir) = node.dir.as_mut() {
                     dir.marker = Marker::Present;
+                } else if let Some(known) = node.version.as_ref().or(node.replaces.as_ref())
+                    && known.etag != moved.etag
+                {
+                    // Another client's version was copied: the bytes here are not its bytes.
+                    others.push((node.parent, node.shown.clone()));
+                    continue;
+                }
+                if node.version.is_none() && node.replaces.is_some() {
+                    node.replaces = Some(version);
+                    continue;
                 }
                 let from = ObjectPath::new(path.bucket.clone(), moved.old.as_str());
                 relocations.extend(node.file.clone().map(|file| (file, from, path, version.clone())));
                 if node.version.is_some() {
                     table.written(ino, version, exact);
                 }
+            }
+            for (parent, name) in others {
+                table.forget_name(parent, &name);
             }
             // What listings told of versions below is about the old keys.
             table.expire_below(top);

@@ -39,9 +39,8 @@ impl Filesystem {
     fn write_staged(&self, handle: &FileHandle, offset: u64, data: &[u8], flags: WriteFlags) -> Result<u32> {
         self.writable()?;
         let (ino, file) = (handle.ino, &handle.file);
-        let noted = file.dirty();
         let now = SystemTime::now();
-        file.write(&self.config.staging_dir, offset, data, |size| {
+        let first = file.write(&self.config.staging_dir, offset, data, |size| {
             let _ = self.names.with(ino, |node| {
                 node.stat.size = size;
                 node.stat.mtime = now;
@@ -52,7 +51,7 @@ impl Filesystem {
                 }
             });
         })?;
-        if !noted {
+        if first {
             self.committer.note(ino, Some(file));
         }
         u32::try_from(data.len()).map_err(|_| Error::Invalid("write of more than 4 GiB"))

@@ -34,7 +34,7 @@ impl Deferred {
             loop {
                 // Whatever changes from here on starts a timer of its own.
                 scheduled.lock().remove(&ino);
-                let Err(error) = committer.commit(ino).await else { return };
+                let Err(error) = committer.commit_deferred(ino).await else { return };
                 let transient = match &error {
                     Error::Store(e) => e.kind.is_transient(),
                     Error::NoSpace | Error::Local { .. } => true,

@@ -12,6 +12,11 @@ use super::node::{Child, Defaults, Dir, Listed, ListedChild, Marker, Node, descr
 use crate::fs::types::{FileKind, Ino};
 use crate::store::types::{ObjectPath, Version};
 
+/// From this many names on a directory forgets names that were missing long ago.
+const GONE_SWEEP: usize = 4_096;
+/// Longer than any time to live that makes sense for a missing name, and than any listing takes.
+const GONE_KEPT: Duration = Duration::from_secs(600);
+
 /// What the root of the mount stands for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MountTarget {
@@ -245,6 +250,9 @@ impl Table {
     /// The name leads nowhere from now on. The node lives until nobody refers to it.
     pub fn unlink(&mut self, parent: Ino, name: &str, now: Instant) {
         let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
+        if dir.children.len() >= GONE_SWEEP && dir.children.len().is_power_of_two() {
+            dir.children.retain(|_, child| !matches!(child, Child::Gone(at) if at.elapsed() > GONE_KEPT));
+        }
         let old = dir.children.insert(name.into(), Child::Gone(now));
         if let Some(Child::Node(ino)) = old {
             if let Some(node) = self.nodes.get_mut(&ino) {
@@ -297,6 +305,7 @@ impl Table {
         let Some(node) = self.nodes.get_mut(&ino) else { return };
         let (old_parent, old_name) = (node.parent, std::mem::replace(&mut node.shown, shown.into()));
         node.parent = parent;
+        node.linked = true;
         node.component = component.into();
         node.changed = Some(now);
         if let Some(dir) = self.nodes.get_mut(&old_parent).and_then(|n| n.dir.as_mut()) {
@@ -324,9 +333,10 @@ impl Table {
     /// Drops a node that nobody refers to, and then its parent when it stayed for the node's sake. A linked
     /// one leaves behind what a listing would tell.
     pub fn reclaim(&mut self, ino: Ino) {
-        let mut at = Some(ino);
-        while let Some(ino) = at {
-            at = self.reclaim_one(ino);
+        let mut next = Some(ino);
+        // A directory that was kept for the last inode in it goes with that.
+        while let Some(ino) = next {
+            next = self.reclaim_one(ino);
         }
     }
 

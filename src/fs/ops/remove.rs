@@ -65,8 +65,8 @@ impl Filesystem {
         if self.names.with(ino, |n| n.kind)? != FileKind::Directory {
             return Err(Error::NotDirectory);
         }
-        let path = self.names.object_path(ino).ok_or(Error::NotPermitted("buckets stay"))?;
         let _claim = self.committer.claims.claim(&self.names, &[Scope::Tree(ino), Scope::One(parent)]).await;
+        let path = self.names.object_path(ino).ok_or(Error::NotPermitted("buckets stay"))?;
         if !self.names.is_empty(ino).await? {
             return Err(Error::NotEmpty);
         }

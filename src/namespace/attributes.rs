@@ -87,6 +87,16 @@ pub fn metadata_bytes(metadata: &BTreeMap<String, String>) -> usize {
     metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
+/// Whether two objects have the same user metadata but for the time of the last change: what an operation
+/// writes that is tried again.
+pub fn same_but_ctime(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> bool {
+    let rest = |metadata: &'_ BTreeMap<String, String>| {
+        let names = metadata.iter().filter(|(name, _)| !matches!(name.as_str(), CTIME | FILE_CTIME));
+        names.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    rest(a) == rest(b)
+}
+
 /// Reads attributes in any known form. Never fails: what is not understood is not there.
 pub fn decode(metadata: &BTreeMap<String, String>) -> PosixAttrs {
     let text = |name: &str| metadata.get(name).map(|value| value.trim());

@@ -122,7 +122,8 @@ fn parts_that_fail() {
             fs.release(ino, fh).await.unwrap();
         }
         assert!(fs.drain().await.failed.is_empty());
-        assert!(store.list_uploads(BUCKET, "").await.unwrap().is_empty());
+        // Nobody here knows the number of an upload whose creation was not answered.
+        assert!(store.list_uploads(BUCKET, "").await.unwrap().len() <= 1);
         assert!(mount.conflict_files().is_empty() && mount.staged().is_empty());
     });
 }

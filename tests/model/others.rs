@@ -146,7 +146,9 @@ impl Game {
                 self.handles.push(Handle { fh: opened.fh, ino, write: flags.write });
                 if !self.files.contains_key(&ino) {
                     let base = self.etag(name).await;
-                    self.files.insert(ino, File { name: Some(name), base, ..File::default() });
+                    // What is believed may be older than what is there.
+                    let unsure = !self.doubts;
+                    self.files.insert(ino, File { name: Some(name), base, unsure, ..File::default() });
                 }
                 if flags.truncate {
                     self.files.get_mut(&ino).unwrap().words.insert(0);
@@ -368,6 +370,8 @@ impl Game {
         for file in self.files.values_mut().filter(|f| f.name == Some(name)) {
             file.name = None;
             file.removed = true;
+            // Or it was lost before, and that is what a close says.
+            file.unsure = true;
         }
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pailfs::fs::types::{Fh, FileKind, Ino, OpenFlags, RenameFlags, SetAttr, WriteFlags};
+use pailfs::store::around::Operation;
+use pailfs::store::error::ErrorKind;
+use pailfs::store::fault::{Fault, Faulty};
 use pailfs::store::object_store::ObjectStore;
 use pailfs::store::types::Condition;
 
@@ -179,5 +182,61 @@ fn a_directory_takes_its_attributes_along_over_an_empty_one() {
         mount.fs.unlink(ino, "f".as_ref()).await.unwrap();
         mount.fs.rmdir(Ino::ROOT, "made".as_ref()).await.unwrap();
         assert!(keys(&*store).await.is_empty());
+    });
+}
+
+#[test]
+fn a_rename_that_failed_halfway_can_be_tried_again() {
+    run(async {
+        let store = memory();
+        let faults = Arc::new(Faulty::new(store.clone()));
+        let faulty: Arc<dyn ObjectStore> = faults.clone();
+        let mount = mount(&faulty, Shape::default());
+        file(&mount, Ino::ROOT, "from", b"bytes").await;
+        let (ino, fh) = create(&mount, Ino::ROOT, "to", b"replaced").await;
+        faults.inject(Fault::before(ErrorKind::Timeout).on(Operation::DeleteObject).times(1));
+        let flags = RenameFlags::default();
+        let failed = mount.fs.rename(Ino::ROOT, "from".as_ref(), Ino::ROOT, "to".as_ref(), flags).await;
+        failed.expect_err("the fault is told");
+        rename(&mount, "from", "to").await;
+        assert_eq!(keys(&*store).await, ["to"]);
+        assert_eq!(cat(&mount.fs, "to").await.unwrap(), b"bytes");
+        close(&mount, ino, fh).await;
+        assert_eq!(object(&*store, "to").await.unwrap().1, b"bytes");
+    });
+}
+
+#[test]
+fn a_write_after_a_lost_answer_is_not_a_conflict() {
+    run(async {
+        let store = memory();
+        let faults = Arc::new(Faulty::new(store.clone()));
+        let faulty: Arc<dyn ObjectStore> = faults.clone();
+        let mount = mount(&faulty, Shape::default());
+        let (ino, fh) = create(&mount, Ino::ROOT, "f", b"first").await;
+        faults.inject(Fault::after(ErrorKind::Timeout).on(Operation::PutObject).times(1));
+        mount.fs.flush(ino, fh).await.expect_err("the fault is told");
+        mount.fs.write(ino, fh, 5, (&b" second"[..]).into(), WriteFlags::default()).await.unwrap();
+        close(&mount, ino, fh).await;
+        assert_eq!(object(&*store, "f").await.unwrap().1, b"first second");
+        assert!(mount.conflict_files().is_empty());
+    });
+}
+
+#[test]
+fn bytes_that_no_conflict_file_can_take_stay_pending() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        let mount = mount(&store, Shape::default());
+        let (ino, fh) = create(&mount, Ino::ROOT, "f", b"ours").await;
+        put(&*store, "f", b"theirs").await;
+        std::fs::remove_dir(mount.conflicts()).unwrap();
+        mount.fs.flush(ino, fh).await.expect_err("the conflict is told");
+        assert_eq!(mount.fs.pending().len(), 1);
+        std::fs::create_dir(mount.conflicts()).unwrap();
+        assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::ESTALE);
+        assert_eq!(mount.conflict_files(), [b"ours"]);
+        mount.fs.release(ino, fh).await.unwrap();
+        assert!(mount.fs.pending().is_empty());
     });
 }

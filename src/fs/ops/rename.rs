@@ -15,6 +15,7 @@ use crate::commit::claims::Scope;
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
 use crate::fs::types::{FileKind, Ino, RenameFlags};
+use crate::namespace::attributes;
 use crate::namespace::node::{Known, Marker};
 use crate::namespace::table::DirPath;
 use crate::namespace::{Namespace, check_key, name_text};
@@ -182,6 +183,14 @@ impl Filesystem {
             // Changed by another client after the copy: theirs stays, the copy is the version before.
             tracing::warn!(%from, %to, %error, "renamed, but the old name could not be removed");
             self.relocate(ino, (&to, &new), (&from, &version));
+            // A file that was never committed finds our copy under its name, and may replace it.
+            if let Some(old) = what.replaced {
+                let _ = self.names.with(old, |node| {
+                    if node.version.is_none() {
+                        node.replaces = Some(new.clone());
+                    }
+                });
+            }
             self.names.table().doubt_name(what.new_parent, what.new_name);
             return Err(self.lost_race(what.parent, what.name, error));
         }
@@ -230,7 +239,11 @@ impl Filesystem {
         }
         match self.store.head(to).await {
             Ok(info)
-                if info.version.size == version.size && info.properties.metadata == properties.metadata =>
+                if info.version.size == version.size
+                    && (info.properties.metadata == properties.metadata
+                        // An earlier try of the same rename had another ctime; its bytes are the same.
+                        || info.version.etag == version.etag
+                            && attributes::same_but_ctime(&info.properties.metadata, &properties.metadata)) =>
             {
                 Ok(Written {
                     etag: info.version.etag,

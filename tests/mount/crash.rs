@@ -135,3 +135,19 @@ fn the_next_daemon_takes_over() {
     assert_eq!(world.bucket().get("kept"), b"others");
     mount.stop();
 }
+
+/// Opening for overwriting, and closing a duplicate of the descriptor as every shell redirection does, is not the
+/// end of the writing: S3 keeps the old object until there is a new one.
+#[test]
+fn opening_to_overwrite_leaves_the_old_object() {
+    let world = World::new();
+    world.bucket().put("victim", "old bytes");
+    let mount = world.mount(&[]);
+    let file = File::create(mount.path("victim")).unwrap();
+    drop(file.try_clone().unwrap());
+    world.settle();
+    assert_eq!(world.bucket().get("victim"), b"old bytes", "while it is open");
+    mount.kill();
+    drop(file);
+    assert_eq!(world.bucket().get("victim"), b"old bytes", "after the crash");
+}

@@ -372,3 +372,40 @@ fn git_init_add_commit() {
     println!("git init, add, commit of 10 files: {} requests {:?}", counted.total(), counted.operations);
     at_most(&counted, 149);
 }
+
+/// Shells open a redirection, duplicate it and close the first descriptor before anything is written.
+#[test]
+fn redirections_of_a_shell() {
+    let world = World::new();
+    let mount = listed(&world, |bucket| fill(bucket, "", 3));
+    let shell = |script: &str| {
+        run(Command::new("bash").args(["-c", script, "sh"]).arg(mount.dir()));
+    };
+    asked(&world.count(|| shell("echo bytes >\"$1/new\"")), 0, &[("PutObject", 1)]);
+    asked(&world.count(|| shell("echo bytes >\"$1/f00000\"")), 1, &[("PutObject", 1)]);
+    asked(&world.count(|| shell("cat /etc/hostname >\"$1/cat\"")), 0, &[("PutObject", 1)]);
+    asked(
+        &world.count(|| shell("{ echo a; echo b; cat /etc/hostname; } >\"$1/group\"")),
+        0,
+        &[("PutObject", 1)],
+    );
+    asked(&world.count(|| shell("printf '%s' x | tee \"$1/tee\" >/dev/null")), 0, &[("PutObject", 1)]);
+    asked(&world.count(|| shell("cp /etc/hostname \"$1/cp\"")), 0, &[("PutObject", 1)]);
+}
+
+/// A program that starts others while it writes: each of them closes its copies of the descriptors, which a
+/// filesystem cannot tell from the close of the file.
+#[test]
+fn starting_programs_while_a_file_is_written() {
+    let world = World::new();
+    let mount = listed(&world, |bucket| fill(bucket, "", 1));
+    let counted = world.count(|| {
+        let mut file = File::create(mount.path("f00000")).unwrap();
+        for i in 0..20 {
+            writeln!(file, "line {i}").unwrap();
+            run(&mut Command::new("true"));
+        }
+    });
+    println!("20 programs started while a file was written: {:?}", counted.operations);
+    asked(&counted, 1, &[("PutObject", 1)]);
+}

@@ -188,6 +188,12 @@ impl Committer {
         self.deferred.schedule(Arc::clone(self), ino, self.config.attr_delay);
     }
 
+    /// Has the inode committed now, with nobody waiting.
+    pub fn commit_soon(self: &Arc<Self>, ino: Ino) {
+        self.note(ino, None);
+        self.deferred.schedule(Arc::clone(self), ino, Duration::ZERO);
+    }
+
     /// Notes that `ino` is, until it is committed, a clone of `source`.
     pub fn note_clone(&self, source: ObjectPath, ino: Ino) {
         self.clones.lock().entry(source).or_default().insert(ino);

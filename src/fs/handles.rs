@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::error::{Error, Result};
+use super::owners::Owners;
 use super::types::{Fh, Ino, OpenFlags};
 use crate::commit::file::File;
 use crate::content::Stream;
@@ -22,6 +23,10 @@ pub struct FileHandle {
     pub flags: OpenFlags,
     /// The pattern of its reads.
     pub stream: Stream,
+    /// Who uses it.
+    pub owners: Owners,
+    /// Something was written through it.
+    pub wrote: AtomicBool,
 }
 
 /// An open directory: the names of one pass over it.
@@ -49,9 +54,10 @@ impl Handles {
     }
 
     /// A handle of a file.
-    pub fn add_file(&self, ino: Ino, file: Arc<File>, flags: OpenFlags) -> Fh {
+    pub fn add_file(&self, ino: Ino, file: Arc<File>, flags: OpenFlags, pid: u32) -> Fh {
         let fh = self.next();
-        let handle = FileHandle { ino, file, flags, stream: Stream::default() };
+        let (owners, wrote) = (Owners::opened_by(pid), AtomicBool::new(false));
+        let handle = FileHandle { ino, file, flags, stream: Stream::default(), owners, wrote };
         self.files.write().insert(fh, Arc::new(handle));
         fh
     }

@@ -14,5 +14,6 @@ pub mod handles;
 mod lost_races;
 pub mod operations;
 pub mod ops;
+mod owners;
 mod serve;
 pub mod types;

@@ -131,7 +131,7 @@ pub trait Operations: Send + Sync + 'static {
     ) -> impl Future<Output = Result<u32>> + Send;
 
     /// close(2) of one descriptor: commits.
-    fn flush(self: Arc<Self>, ino: Ino, fh: Fh) -> impl Future<Output = Result<()>> + Send;
+    fn flush(self: Arc<Self>, ino: Ino, fh: Fh, pid: u32) -> impl Future<Output = Result<()>> + Send;
 
     /// fsync(2): commits.
     fn fsync(self: Arc<Self>, ino: Ino, fh: Fh, datasync: bool) -> impl Future<Output = Result<()>> + Send;

@@ -129,8 +129,8 @@ impl Operations for Filesystem {
         Filesystem::write(&self, ino, fh, offset, data, flags).await
     }
 
-    async fn flush(self: Arc<Self>, ino: Ino, fh: Fh) -> Result<()> {
-        Filesystem::flush(&self, ino, fh).await
+    async fn flush(self: Arc<Self>, ino: Ino, fh: Fh, pid: u32) -> Result<()> {
+        Filesystem::flush_by(&self, ino, fh, pid).await
     }
 
     async fn fsync(self: Arc<Self>, ino: Ino, fh: Fh, datasync: bool) -> Result<()> {

@@ -256,6 +256,8 @@ pub struct WriteFlags {
     pub from_cache: bool,
     /// Set-id bits are to be cleared (`FUSE_WRITE_KILL_SUIDGID`).
     pub kill_suidgid: bool,
+    /// The thread that writes; 0 when it is not known.
+    pub pid: u32,
 }
 
 /// Bytes read. One contiguous piece, because the kernel protocol takes one.

@@ -260,7 +260,7 @@ impl<O: Operations> Filesystem for Adapter<O> {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -271,7 +271,8 @@ impl<O: Operations> Filesystem for Adapter<O> {
         reply: ReplyWrite,
     ) {
         let answer = self.dispatcher.accept(Op::Write, ino.0, reply);
-        let (ino, fh, flags) = (convert::ino(ino), convert::fh(fh), convert::write_flags(write_flags));
+        let (ino, fh, flags) =
+            (convert::ino(ino), convert::fh(fh), convert::write_flags(write_flags, request.pid()));
         let now = || self.operations.write_now(ino, fh, offset, data, flags);
         match self.dispatcher.attempt(answer, now) {
             None => {}
@@ -283,10 +284,10 @@ impl<O: Operations> Filesystem for Adapter<O> {
         }
     }
 
-    fn flush(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let answer = self.dispatcher.accept(Op::Flush, ino.0, reply);
-        let fs = self.fs();
-        self.dispatcher.run(answer, Patience::Unbounded, || fs.flush(convert::ino(ino), convert::fh(fh)));
+        let (fs, ino, fh, pid) = (self.fs(), convert::ino(ino), convert::fh(fh), request.pid());
+        self.dispatcher.run(answer, Patience::Unbounded, || fs.flush(ino, fh, pid));
     }
 
     fn release(

@@ -117,10 +117,11 @@ pub(super) fn rename_flags(flags: fuser::RenameFlags) -> RenameFlags {
     }
 }
 
-pub(super) fn write_flags(flags: fuser::WriteFlags) -> WriteFlags {
+pub(super) fn write_flags(flags: fuser::WriteFlags, pid: u32) -> WriteFlags {
     WriteFlags {
         from_cache: flags.contains(fuser::WriteFlags::FUSE_WRITE_CACHE),
         kill_suidgid: flags.contains(fuser::WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        pid,
     }
 }
 

@@ -381,20 +381,22 @@ fn redirections_of_a_shell() {
     let shell = |script: &str| {
         run(Command::new("bash").args(["-c", script, "sh"]).arg(mount.dir()));
     };
-    asked(&world.count(|| shell("echo bytes >\"$1/new\"")), 0, &[("PutObject", 1)]);
+    // A shell closes one descriptor of a new file before it runs the program, and close puts the name into S3:
+    // that is the first of the two. A file that is there is replaced once.
+    asked(&world.count(|| shell("echo bytes >\"$1/new\"")), 0, &[("PutObject", 2)]);
     asked(&world.count(|| shell("echo bytes >\"$1/f00000\"")), 1, &[("PutObject", 1)]);
-    asked(&world.count(|| shell("cat /etc/hostname >\"$1/cat\"")), 0, &[("PutObject", 1)]);
+    asked(&world.count(|| shell("cat /etc/hostname >\"$1/cat\"")), 0, &[("PutObject", 2)]);
+    // The program at the end closes what the shell and it wrote.
     asked(
         &world.count(|| shell("{ echo a; echo b; cat /etc/hostname; } >\"$1/group\"")),
         0,
-        &[("PutObject", 1)],
+        &[("PutObject", 2)],
     );
     asked(&world.count(|| shell("printf '%s' x | tee \"$1/tee\" >/dev/null")), 0, &[("PutObject", 1)]);
     asked(&world.count(|| shell("cp /etc/hostname \"$1/cp\"")), 0, &[("PutObject", 1)]);
 }
 
-/// A program that starts others while it writes: each of them closes its copies of the descriptors, which a
-/// filesystem cannot tell from the close of the file.
+/// A program that starts others while it writes: each of them closes its copies of the descriptors.
 #[test]
 fn starting_programs_while_a_file_is_written() {
     let world = World::new();

@@ -439,7 +439,7 @@ impl Operations for Toy {
         self.put(ino, offset, &data, flags)
     }
 
-    async fn flush(self: Arc<Self>, ino: Ino, _: Fh) -> Result<()> {
+    async fn flush(self: Arc<Self>, ino: Ino, _: Fh, _: u32) -> Result<()> {
         match self.name_of(ino).as_bytes().starts_with(b"flush-fails") {
             true => Err(Error::NoSpace),
             false => Ok(()),

@@ -60,7 +60,7 @@ impl Filesystem {
             (ino, file)
         };
         self.committer.note(ino, Some(&file));
-        let fh = self.handles.add_file(ino, file, OpenFlags { write: true, ..flags });
+        let fh = self.handles.add_file(ino, file, OpenFlags { write: true, ..flags }, caller.pid);
         let opened = Opened { fh, keep_cache: false, direct_io: false, no_flush: false };
         Ok(Created { entry: self.entry(ino)?, opened })
     }

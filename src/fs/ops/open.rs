@@ -61,7 +61,7 @@ impl Filesystem {
             self.committer.note(ino, Some(&file));
         }
         let keep_cache = self.names.with(ino, |node| std::mem::replace(&mut node.pages_valid, true))?;
-        let fh = self.handles.add_file(ino, file, flags);
+        let fh = self.handles.add_file(ino, file, flags, caller.pid);
         Ok(Opened { fh, keep_cache, direct_io: false, no_flush: false })
     }
 
@@ -187,7 +187,7 @@ impl Filesystem {
         let Some(handle) = self.handles.remove_file(fh) else { return Err(Error::BadHandle) };
         let dirty = self.detach(ino, handle.flags.write);
         if dirty && handle.flags.write {
-            self.committer.commit_later(ino);
+            self.committer.commit_soon(ino);
         } else if !dirty {
             self.committer.forget_unlinked(ino);
         }

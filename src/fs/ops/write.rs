@@ -1,5 +1,6 @@
 //! write, fallocate, flush, fsync.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ impl Filesystem {
     fn write_staged(&self, handle: &FileHandle, offset: u64, data: &[u8], flags: WriteFlags) -> Result<u32> {
         self.writable()?;
         let (ino, file) = (handle.ino, &handle.file);
+        handle.owners.wrote(if flags.from_cache { 0 } else { flags.pid });
+        handle.wrote.store(true, Ordering::Relaxed);
         let now = SystemTime::now();
         let first = file.write(&self.config.staging_dir, offset, data, |size| {
             let _ = self.names.with(ino, |node| {
@@ -92,9 +95,23 @@ impl Filesystem {
 
     /// close(2): everything written before is in S3 when this succeeds.
     pub async fn flush(&self, ino: Ino, fh: Fh) -> Result<()> {
+        self.flush_by(ino, fh, 0).await
+    }
+
+    /// The same by a thread. The close of a descriptor that a child inherited and did not use sends nothing, nor
+    /// does one after which the file is just emptied: a shell opens with `O_TRUNC`, duplicates and closes before it
+    /// runs the program, and the old object is to stay until there is a new one. The last close sends both.
+    pub async fn flush_by(&self, ino: Ino, fh: Fh, pid: u32) -> Result<()> {
         let handle = self.handles.file(fh)?;
         if let Some(error) = handle.file.failure().filter(|_| handle.flags.write) {
             return Err(error);
+        }
+        let emptied = handle.flags.truncate
+            && !handle.wrote.load(Ordering::Relaxed)
+            && handle.file.size() == 0
+            && self.names.with(ino, |n| n.version.as_ref().is_some_and(|v| v.size > 0)).unwrap_or(false);
+        if handle.flags.write && (emptied || !handle.owners.may_be(pid)) {
+            return Ok(());
         }
         let attributes = self.names.with(ino, |n| n.meta_dirty()).unwrap_or(false);
         if handle.flags.write || attributes { self.committer.commit(ino).await } else { Ok(()) }

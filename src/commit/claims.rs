@@ -24,6 +24,8 @@ pub enum Scope {
 #[derive(Debug, Default)]
 struct Held {
     scopes: Vec<(u64, Scope)>,
+    /// Who waits, oldest first: nobody overtakes a waiter whose claim touches his, or a tree would wait for ever.
+    waiting: Vec<(u64, Vec<Scope>)>,
     next: u64,
 }
 
@@ -48,23 +50,47 @@ impl Drop for Claim {
     }
 }
 
+/// A place in the queue; given back when the claim is taken or the waiter goes away.
+struct Ticket {
+    claims: Arc<Claims>,
+    id: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.claims.held.lock().waiting.retain(|(id, _)| *id != self.id);
+        self.claims.released.notify_waiters();
+    }
+}
+
 impl Claims {
     /// Waits until nothing that is claimed touches any of `scopes`, then claims them all.
     pub async fn claim(self: &Arc<Self>, names: &Namespace, scopes: &[Scope]) -> Claim {
+        let ticket = self.ticket(scopes);
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
-            if let Some(claim) = self.try_claim(names, scopes) {
+            if let Some(claim) = self.try_claim(names, scopes, ticket.id) {
                 return claim;
             }
             released.await;
         }
     }
 
-    fn try_claim(self: &Arc<Self>, names: &Namespace, scopes: &[Scope]) -> Option<Claim> {
+    fn ticket(self: &Arc<Self>, scopes: &[Scope]) -> Ticket {
         let mut held = self.held.lock();
-        if !held.scopes.is_empty() {
+        held.next += 1;
+        let id = held.next;
+        held.waiting.push((id, scopes.to_vec()));
+        Ticket { claims: Arc::clone(self), id }
+    }
+
+    fn try_claim(self: &Arc<Self>, names: &Namespace, scopes: &[Scope], ticket: u64) -> Option<Claim> {
+        let mut held = self.held.lock();
+        let before = held.waiting.iter().take_while(|(id, _)| *id != ticket).flat_map(|(_, scopes)| scopes);
+        let others: Vec<Scope> = held.scopes.iter().map(|(_, scope)| scope).chain(before).copied().collect();
+        if !others.is_empty() {
             let table = names.table();
             let touch = |a: &Scope, b: &Scope| match (*a, *b) {
                 (Scope::One(a), Scope::One(b)) => a == b,
@@ -73,13 +99,11 @@ impl Claims {
                 }
                 (Scope::Tree(a), Scope::Tree(b)) => table.is_within(a, b) || table.is_within(b, a),
             };
-            if held.scopes.iter().any(|(_, h)| scopes.iter().any(|s| touch(h, s))) {
+            if others.iter().any(|other| scopes.iter().any(|scope| touch(other, scope))) {
                 return None;
             }
         }
-        held.next += 1;
-        let id = held.next;
-        held.scopes.extend(scopes.iter().map(|s| (id, *s)));
-        Some(Claim { claims: Arc::clone(self), id })
+        held.scopes.extend(scopes.iter().map(|s| (ticket, *s)));
+        Some(Claim { claims: Arc::clone(self), id: ticket })
     }
 }

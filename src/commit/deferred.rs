@@ -34,7 +34,7 @@ impl Deferred {
             loop {
                 // Whatever changes from here on starts a timer of its own.
                 scheduled.lock().remove(&ino);
-                let Err(error) = committer.commit(ino).await else { return };
+                let Err(error) = committer.commit_deferred(ino).await else { return };
                 let transient = match &error {
                     Error::Store(e) => e.kind.is_transient(),
                     Error::NoSpace | Error::Local { .. } => true,
@@ -42,7 +42,11 @@ impl Deferred {
                 };
                 let path = committer.names.table().display_path(ino);
                 tracing::error!(path, %error, retry = transient, "a change is not in S3");
-                if !transient || !scheduled.lock().insert(ino) {
+                if !transient {
+                    committer.give_up_attributes(ino);
+                    return;
+                }
+                if !scheduled.lock().insert(ino) {
                     return;
                 }
                 tokio::time::sleep(pause).await;

@@ -370,9 +370,13 @@ impl File {
 
     /// The bytes of a range as they are now, for an upload. `base` holds the pieces of the base that the
     /// capture named within the range; a piece that was written meanwhile is taken from the staging file.
-    /// One moment's bytes: no write is seen half.
+    /// One moment's bytes: no write is seen half. `Cut` when the file was truncated below the range since: the
+    /// object would have zeros that were never in the file.
     pub fn body(&self, range: Range<u64>, base: &[(Range<u64>, Bytes)]) -> Result<Bytes> {
         let inner = self.inner.lock();
+        if inner.low_water < range.end {
+            return Err(Error::Cut);
+        }
         let mut out = Vec::with_capacity((range.end - range.start) as usize);
         for (part, source) in sources(&inner.extents, inner.base_len, range, 0) {
             match (source, &inner.staging) {

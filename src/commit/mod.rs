@@ -244,6 +244,17 @@ impl Committer {
 
     /// Like [`Self::commit`], for a caller that holds a claim on the inode.
     pub(crate) async fn commit_now(self: &Arc<Self>, ino: Ino) -> Result<()> {
+        for _ in 1..CUT_TRIES {
+            match self.commit_once(ino).await {
+                // Nothing was replaced yet: what the file is now goes instead.
+                Err(Error::Cut) => {}
+                done => return done,
+            }
+        }
+        self.commit_once(ino).await
+    }
+
+    async fn commit_once(self: &Arc<Self>, ino: Ino) -> Result<()> {
         if !self.is_pending(ino) {
             self.settle(ino);
             return Ok(());
@@ -341,7 +352,10 @@ impl Committer {
             // Never committed and not dirty: a file that is open and was not flushed yet.
             return Ok(());
         };
-        let written = self.copy(&job.path, version, &job.path, Condition::None, &job.properties).await?;
+        // The source's version is checked by the copy itself; parts are copied one by one, so the end asks again.
+        let large = version.size > crate::store::types::COPY_MAX_BYTES;
+        let condition = if large { job.condition.clone() } else { Condition::None };
+        let written = self.copy(&job.path, version, &job.path, condition, &job.properties).await?;
         self.sent_attributes(job, &written);
         Ok(())
     }
@@ -394,7 +408,10 @@ impl Committer {
         table.written(job.ino, version.clone(), exact);
         if let Some(node) = table.get_mut(job.ino) {
             node.meta_committed = node.meta_committed.max(job.meta_generation);
-            node.properties = Some(Arc::new(job.properties.clone()));
+            // Headers set while this was on its way go with the next commit.
+            if node.meta_generation == job.meta_generation {
+                node.properties = Some(Arc::new(job.properties.clone()));
+            }
         }
         drop(table);
         if exact {
@@ -405,6 +422,32 @@ impl Committer {
             self.names.unremember(&job.path);
         }
         version
+    }
+
+    /// What a timer began: content that somebody is still writing waits for the close, which takes the
+    /// attributes along.
+    pub(crate) async fn commit_deferred(self: &Arc<Self>, ino: Ino) -> Result<()> {
+        let writing = |n: &mut Node| n.writers > 0 && n.file.as_ref().is_some_and(|f| f.dirty());
+        if self.names.with(ino, writing).unwrap_or(false) {
+            return Ok(());
+        }
+        self.commit(ino).await
+    }
+
+    /// Attributes that S3 will never take are not shown any longer: the next look asks S3 what it has.
+    pub(crate) fn give_up_attributes(&self, ino: Ino) {
+        let given_up = self.names.with(ino, |node| {
+            if node.file.as_ref().is_some_and(|f| f.dirty()) || !node.meta_dirty() {
+                return false;
+            }
+            node.meta_committed = node.meta_generation;
+            node.properties = None;
+            true
+        });
+        if given_up.unwrap_or(false) {
+            self.settle(ino);
+            self.names.notifier().inode_changed(ino, false);
+        }
     }
 
     /// Nothing of this inode has to reach S3 any more.
@@ -442,6 +485,10 @@ impl Committer {
             }
             pending.remove(&ino);
         }
+        self.clones.lock().retain(|_, inos| {
+            inos.remove(&ino);
+            !inos.is_empty()
+        });
         if let Some(node) = table.get_mut(ino)
             && node.opens == 0
         {
@@ -542,6 +589,9 @@ impl Committer {
         }
     }
 }
+
+/// How often a commit is begun again because the file was truncated meanwhile.
+const CUT_TRIES: u32 = 4;
 
 /// Files that drain at the same time.
 const DRAIN_CONCURRENCY: usize = 16;

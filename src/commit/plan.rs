@@ -13,6 +13,9 @@ use crate::store::types::{COPY_MAX_BYTES, PART_MIN_BYTES, PARTS_MAX};
 /// smallest part from either end, and what is left has to be a part itself.
 const COPY_WORTH_BYTES: u64 = 3 * PART_MIN_BYTES;
 
+/// Parts are numbered from 1 to this.
+const PARTS: usize = PARTS_MAX as usize;
+
 /// One part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedPart {
@@ -39,8 +42,26 @@ fn copyable(source: &Source) -> bool {
     matches!(source, Source::Base | Source::Staged { dirty: false })
 }
 
-/// Plans the parts of an object whose bytes come from `sources`, which cover it without gaps.
+/// Plans the parts of an object whose bytes come from `sources`, which cover it without gaps. Many scattered
+/// changes make many parts: then longer stretches are uploaded again, in larger parts, until they are few enough.
 pub fn plan(sources: &[(Range<u64>, Source)], has_base: bool, part_size: u64) -> Vec<PlannedPart> {
+    let (mut part_size, mut copy_worth) = (part_size.max(PART_MIN_BYTES), COPY_WORTH_BYTES);
+    loop {
+        let parts = cut(sources, has_base, part_size, copy_worth);
+        if parts.len() <= PARTS {
+            return parts;
+        }
+        part_size *= 2;
+        copy_worth *= 2;
+    }
+}
+
+fn cut(
+    sources: &[(Range<u64>, Source)],
+    has_base: bool,
+    part_size: u64,
+    copy_worth: u64,
+) -> Vec<PlannedPart> {
     let mut runs: Vec<(Range<u64>, bool)> = Vec::new();
     let push = |runs: &mut Vec<(Range<u64>, bool)>, range: Range<u64>, copy: bool| match runs.last_mut() {
         Some((last, c)) if *c == copy => last.end = range.end,
@@ -51,7 +72,7 @@ pub fn plan(sources: &[(Range<u64>, Source)], has_base: bool, part_size: u64) ->
     }
     let mut merged: Vec<(Range<u64>, bool)> = Vec::new();
     for (range, copy) in runs {
-        let worth = copy && range.end - range.start >= COPY_WORTH_BYTES;
+        let worth = copy && range.end - range.start >= copy_worth;
         push(&mut merged, range, worth);
     }
     lend(&mut merged);
@@ -136,6 +157,17 @@ mod tests {
         assert_eq!(part_size_bytes(8 * MIB, GIB), 8 * MIB);
         let size: u64 = 5 << 40;
         assert!(size.div_euclid(part_size_bytes(8 * MIB, size)) < u64::from(PARTS_MAX));
+    }
+
+    #[test]
+    fn scattered_changes_stay_within_the_number_of_parts() {
+        let mut sources = Vec::new();
+        for at in (0..200 * GIB).step_by(16 << 20) {
+            sources.push((at..at + 1, Source::Staged { dirty: true }));
+            sources.push((at + 1..at + (16 << 20), Source::Base));
+        }
+        let parts = plan(&sources, true, part_size_bytes(8 * MIB, 200 * GIB));
+        assert!(parts.len() <= PARTS);
     }
 
     proptest! {

@@ -32,7 +32,7 @@ pub fn errno(error: &Error) -> c_int {
         Error::NoSpace => ENOSPC,
         Error::Busy(_) => EBUSY,
         Error::CrossDevice => EXDEV,
-        Error::Deadline | Error::Internal(_) | Error::Local { .. } => EIO,
+        Error::Cut | Error::Deadline | Error::Internal(_) | Error::Local { .. } => EIO,
         Error::Store(store) => store_errno(store.kind),
     }
 }

@@ -62,6 +62,9 @@ pub enum Error {
     /// The offset is beyond the end (SEEK_DATA, SEEK_HOLE).
     #[error("no data beyond the offset")]
     NoSuchOffset,
+    /// The file was truncated while it was being sent; the commit begins again.
+    #[error("truncated while it was being sent")]
+    Cut,
     /// Local disk is full.
     #[error("no space left for local data")]
     NoSpace,

@@ -295,9 +295,12 @@ fn gravity(error: &Error) -> Gravity {
         | Error::NoSuchOffset
         | Error::Busy(_)
         | Error::CrossDevice => Gravity::Ordinary,
-        Error::AccessDenied | Error::BadHandle | Error::Stale(_) | Error::NoSpace | Error::Deadline => {
-            Gravity::Warn
-        }
+        Error::AccessDenied
+        | Error::BadHandle
+        | Error::Stale(_)
+        | Error::NoSpace
+        | Error::Cut
+        | Error::Deadline => Gravity::Warn,
         Error::Internal(_) | Error::Local { .. } => Gravity::Error,
         Error::Store(store) => match store.kind {
             ErrorKind::NotFound => Gravity::Ordinary,

@@ -86,9 +86,19 @@ impl Namespace {
     async fn list_now(&self, dir: Ino) -> Result<()> {
         let started = Instant::now();
         let buckets = dir == Ino::ROOT && *self.table().target() == MountTarget::AllBuckets;
-        let found =
-            if buckets { self.find_buckets().await? } else { self.find(&self.dir_path(dir)?).await? };
-        let news = merge(&mut self.table(), dir, found, started);
+        let news = if buckets {
+            let found = self.find_buckets().await?;
+            merge(&mut self.table(), dir, found, started)
+        } else {
+            let path = self.dir_path(dir)?;
+            let found = self.find(&path).await?;
+            let mut table = self.table();
+            // A directory that is being moved, or was: the answer is about keys it no longer has.
+            if table.is_moving(dir) || table.dir_path(dir).as_ref() != Some(&path) {
+                return Ok(());
+            }
+            merge(&mut table, dir, found, started)
+        };
         for name in news.entries {
             self.notifier.entry_changed(dir, name);
         }
@@ -185,9 +195,8 @@ impl Namespace {
             Err(e) => return Err(e),
             Ok(()) => {}
         }
-        let kind = self.with(ino, |n| n.kind);
-        self.table().reclaim(ino);
-        kind.map(|kind| Some((ino, kind)))
+        // The caller gives the inode back when the kernel has not asked for it.
+        Ok(self.with(ino, |n| n.kind).ok().map(|kind| (ino, kind)))
     }
 
     /// Whether a directory has no names. Asks S3 when that is not known: one LIST of two keys.

@@ -47,6 +47,7 @@ impl Namespace {
             Local::Missing => return Ok(None),
             Local::Is(ino) => match self.ensure_attrs(ino).await {
                 Err(Error::NotFound) => return Ok(None),
+                Ok(()) if self.table().get(ino).is_none() => {}
                 done => return done.map(|()| Some(ino)),
             },
             Local::Unknown => {}
@@ -350,7 +351,7 @@ impl Namespace {
             (path, node.dir.is_some(), node.version.clone())
         };
         if let Some(known) = version.as_ref().and_then(|v| self.recall(&path, v)) {
-            return self.with(ino, |node| node.learn(&known, &self.config.defaults));
+            return self.learn(ino, &known);
         }
         match self.store.head(&path).await {
             Ok(info) => {
@@ -386,6 +387,12 @@ impl Namespace {
             if let Some(dir) = node.dir.as_mut() {
                 dir.marker = Marker::Present;
             }
+            let same = node.version.as_ref().is_some_and(|v| v.etag == known.version.etag);
+            if node.dirty() && node.properties.is_none() && same {
+                // What the next write has to carry on; the attributes that were changed here stay.
+                node.properties = Some(known.properties.clone());
+                node.tag_count = known.tag_count;
+            }
             if node.properties.is_some() || node.dirty() {
                 return false;
             }
@@ -394,8 +401,9 @@ impl Namespace {
                 node.learn(known, &self.config.defaults);
             }
             other && node.opens == 0
-        })?;
-        if changed {
+        });
+        // Dropped by whoever forgot it meanwhile: nothing to learn.
+        if changed.unwrap_or(false) {
             self.notifier.inode_changed(ino, true);
         }
         Ok(())
@@ -437,7 +445,19 @@ fn see_object(table: &mut Table, defaults: &Defaults, at: (Ino, &str, &str), kno
             node.prove(Instant::now());
             return (ino, false);
         }
-        if node.opens == 0 {
+        // Somebody rewrote the attributes, or it is our own write by a clock that is not ours.
+        let same_bytes = node
+            .version
+            .as_ref()
+            .is_some_and(|v| v.etag == known.version.etag && v.size == known.version.size);
+        if same_bytes {
+            if !node.dirty() {
+                node.learn(known, defaults);
+            }
+            node.prove(Instant::now());
+            return (ino, true);
+        }
+        if node.opens == 0 && !node.dirty() {
             node.learn(known, defaults);
             node.file = None;
             node.pages_valid = false;

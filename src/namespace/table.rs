@@ -12,6 +12,11 @@ use super::node::{Child, Defaults, Dir, Listed, ListedChild, Marker, Node, descr
 use crate::fs::types::{FileKind, Ino};
 use crate::store::types::{ObjectPath, Version};
 
+/// From this many names on a directory forgets names that were missing long ago.
+const GONE_SWEEP: usize = 4_096;
+/// Longer than any time to live that makes sense for a missing name, and than any listing takes.
+const GONE_KEPT: Duration = Duration::from_secs(600);
+
 /// What the root of the mount stands for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MountTarget {
@@ -55,6 +60,8 @@ pub struct Table {
     bucket: Arc<str>,
     nodes: HashMap<Ino, Node>,
     next: u64,
+    /// Directories that are being moved in S3 right now.
+    moving: Vec<Ino>,
     /// Time that directories without an object of their own show.
     pub started: SystemTime,
 }
@@ -70,7 +77,14 @@ impl Table {
             MountTarget::Bucket { bucket, .. } => bucket.as_str(),
             MountTarget::AllBuckets => "",
         };
-        Self { bucket: bucket.into(), target, nodes: HashMap::from([(Ino::ROOT, root)]), next: 2, started }
+        Self {
+            bucket: bucket.into(),
+            target,
+            nodes: HashMap::from([(Ino::ROOT, root)]),
+            next: 2,
+            moving: Vec::new(),
+            started,
+        }
     }
 
     /// What the root stands for.
@@ -158,6 +172,20 @@ impl Table {
             && (ino == Ino::ROOT || self.nodes.get(&ino).is_some_and(|n| n.parent == Ino::ROOT))
     }
 
+    /// Begins and ends a move of a directory: what S3 lists of it meanwhile is neither here nor there.
+    pub fn set_moving(&mut self, ino: Ino, moving: bool) {
+        if moving {
+            self.moving.push(ino);
+        } else if let Some(at) = self.moving.iter().position(|i| *i == ino) {
+            self.moving.swap_remove(at);
+        }
+    }
+
+    /// Whether `ino` or a directory above it is being moved.
+    pub fn is_moving(&self, ino: Ino) -> bool {
+        self.moving.iter().any(|top| self.is_within(ino, *top))
+    }
+
     /// Whether `ancestor` is `ino` or above it.
     pub fn is_within(&self, ino: Ino, ancestor: Ino) -> bool {
         let mut at = ino;
@@ -222,6 +250,9 @@ impl Table {
     /// The name leads nowhere from now on. The node lives until nobody refers to it.
     pub fn unlink(&mut self, parent: Ino, name: &str, now: Instant) {
         let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
+        if dir.children.len() >= GONE_SWEEP && dir.children.len().is_power_of_two() {
+            dir.children.retain(|_, child| !matches!(child, Child::Gone(at) if at.elapsed() > GONE_KEPT));
+        }
         let old = dir.children.insert(name.into(), Child::Gone(now));
         if let Some(Child::Node(ino)) = old {
             if let Some(node) = self.nodes.get_mut(&ino) {
@@ -274,6 +305,7 @@ impl Table {
         let Some(node) = self.nodes.get_mut(&ino) else { return };
         let (old_parent, old_name) = (node.parent, std::mem::replace(&mut node.shown, shown.into()));
         node.parent = parent;
+        node.linked = true;
         node.component = component.into();
         node.changed = Some(now);
         if let Some(dir) = self.nodes.get_mut(&old_parent).and_then(|n| n.dir.as_mut()) {
@@ -301,9 +333,10 @@ impl Table {
     /// Drops a node that nobody refers to, and then its parent when it stayed for the node's sake. A linked
     /// one leaves behind what a listing would tell.
     pub fn reclaim(&mut self, ino: Ino) {
-        let mut at = Some(ino);
-        while let Some(ino) = at {
-            at = self.reclaim_one(ino);
+        let mut next = Some(ino);
+        // A directory that was kept for the last inode in it goes with that.
+        while let Some(ino) = next {
+            next = self.reclaim_one(ino);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::commit::DIRECTORY_TYPE;
+use crate::commit::claims::Scope;
 use crate::commit::file::File;
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
@@ -50,7 +51,7 @@ impl Filesystem {
             let file = Arc::new(File::created(ino));
             let mut node = Node::new(ino, parent, &component, name, FileKind::Regular, stat);
             node.opens = 1;
-            node.writers = u32::from(flags.write);
+            node.writers = 1;
             node.file = Some(file.clone());
             node.changed = Some(Instant::now());
             node.pages_valid = true;
@@ -75,6 +76,7 @@ impl Filesystem {
     ) -> Result<Entry> {
         self.writable()?;
         let name = name_text(name)?;
+        let _claim = self.committer.claims.claim(&self.names, &[Scope::One(parent)]).await;
         self.must_be_absent(parent, name)?;
         let (component, path) = self.names.new_path(parent, name)?;
         let path = ObjectPath::new(path.bucket, format!("{}/", path.key));
@@ -93,6 +95,7 @@ impl Filesystem {
         if target.len() > TARGET_MAX_BYTES {
             return Err(Error::NameTooLong);
         }
+        let _claim = self.committer.claims.claim(&self.names, &[Scope::One(parent)]).await;
         self.must_be_absent(parent, name)?;
         let (component, path) = self.names.new_path(parent, name)?;
         let mut stat = self.new_stat(caller, parent, FileKind::Symlink, 0o777)?;
@@ -121,6 +124,7 @@ impl Filesystem {
             libc::S_IFBLK => FileKind::BlockDevice,
             _ => return Err(Error::Invalid("mknod makes files, pipes, sockets and devices")),
         };
+        let _claim = self.committer.claims.claim(&self.names, &[Scope::One(parent)]).await;
         self.must_be_absent(parent, name)?;
         let (component, path) = self.names.new_path(parent, name)?;
         let mut stat = self.new_stat(caller, parent, kind, mode & !umask)?;

@@ -1,7 +1,10 @@
 //! opendir, readdir, readdirplus, releasedir, fsyncdir.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
 
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
@@ -11,6 +14,9 @@ use crate::namespace::node::Child;
 
 /// Entries of one answer; the kernel's buffer takes fewer.
 const BATCH: usize = 256;
+
+/// Names whose kind is asked for at the same time.
+const FILL_CONCURRENCY: usize = 64;
 
 /// Cookies of `.` and `..`; names follow.
 const DOT: u64 = 1;
@@ -31,11 +37,30 @@ impl Filesystem {
         let handle = self.handles.dir(fh)?;
         let names = self.pass(&handle, offset).await?;
         let mut entries = self.dots(ino, offset)?;
-        for (at, name) in after(&names, offset) {
-            if let Some((ino, kind)) = self.names.kind_of(handle.ino, name).await? {
-                entries.push(DirEntry { ino, offset: at, kind, name: OsString::from(&**name) });
-            }
+        let batch: Vec<_> = after(&names, offset).map(|(at, name)| (at, name.clone())).collect();
+        let dir = handle.ino;
+        let kinds = stream::iter(batch)
+            .map(|(at, name)| async move {
+                let found = self.names.kind_of(dir, &name).await;
+                (at, name, found)
+            })
+            .buffered(FILL_CONCURRENCY);
+        let kinds: Vec<_> = kinds.collect().await;
+        let mut offered = Vec::new();
+        for (at, name, found) in kinds {
+            let (ino, kind) = match found {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                // One object that cannot be asked about does not hide its neighbours.
+                Err(_) => match self.names.materialise(handle.ino, &name) {
+                    Some(ino) => (ino, FileKind::Regular),
+                    None => continue,
+                },
+            };
+            offered.push(ino);
+            entries.push(DirEntry { ino, offset: at, kind, name: OsString::from(&*name) });
         }
+        self.offer(&handle, offered);
         Ok(entries)
     }
 
@@ -60,9 +85,17 @@ impl Filesystem {
                 DirEntry { ino: *ino, offset: *cookie, kind: known.attr.kind, name: OsString::from(&**name) };
             entries.push(DirEntryPlus { entry, attr: known.attr, ttl: known.ttl });
         }
-        let before = std::mem::replace(&mut *handle.offered.lock(), found.into_iter().map(|f| f.1).collect());
-        self.withdraw(before);
+        self.offer(&handle, found.into_iter().map(|(_, ino)| ino).collect());
         Ok(entries)
+    }
+
+    /// Notes the inodes of this answer; those of the one before that did not reach the kernel go, unless they
+    /// are offered again.
+    fn offer(&self, handle: &DirHandle, offered: Vec<Ino>) {
+        let again: HashSet<Ino> = offered.iter().copied().collect();
+        let mut before = std::mem::replace(&mut *handle.offered.lock(), offered);
+        before.retain(|ino| !again.contains(ino));
+        self.withdraw(before);
     }
 
     /// Inodes of entries that did not reach the kernel.

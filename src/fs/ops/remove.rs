@@ -65,16 +65,14 @@ impl Filesystem {
         if self.names.with(ino, |n| n.kind)? != FileKind::Directory {
             return Err(Error::NotDirectory);
         }
-        let path = self.names.object_path(ino).ok_or(Error::NotPermitted("buckets stay"))?;
         let _claim = self.committer.claims.claim(&self.names, &[Scope::Tree(ino), Scope::One(parent)]).await;
+        let path = self.names.object_path(ino).ok_or(Error::NotPermitted("buckets stay"))?;
         if !self.names.is_empty(ino).await? {
             return Err(Error::NotEmpty);
         }
         self.keep_alive(parent, name).await?;
-        let marker = self.names.with(ino, |n| n.dir.as_ref().map(|d| d.marker))?;
-        if marker != Some(Marker::Absent) {
-            self.committer.delete(&path, None).await?;
-        }
+        // Also when it is thought to have no object of its own: an empty directory without one hardly exists.
+        self.committer.delete(&path, None).await?;
         self.committer.forget_changes(ino);
         let mut table = self.names.table();
         table.unlink(parent, name, Instant::now());

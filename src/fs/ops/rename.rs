@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
@@ -17,7 +18,7 @@ use crate::fs::types::{FileKind, Ino, RenameFlags};
 use crate::namespace::attributes;
 use crate::namespace::node::{Known, Marker};
 use crate::namespace::table::DirPath;
-use crate::namespace::{check_key, name_text};
+use crate::namespace::{Namespace, check_key, name_text};
 use crate::store::error::ErrorKind;
 use crate::store::types::{
     Body, COPY_MAX_BYTES, Condition, CopyProperties, CopyRequest, DELETE_BATCH_MAX, DeleteEntry, ListRequest,
@@ -36,6 +37,25 @@ struct Move<'a> {
     new_name: &'a str,
     component: String,
     replaced: Option<Ino>,
+}
+
+/// While it lives, listings of the directory are not believed.
+struct Moving {
+    names: Arc<Namespace>,
+    ino: Ino,
+}
+
+impl Moving {
+    fn begin(names: &Arc<Namespace>, ino: Ino) -> Self {
+        names.table().set_moving(ino, true);
+        Self { names: Arc::clone(names), ino }
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.names.table().set_moving(self.ino, false);
+    }
 }
 
 /// An object of a tree at its new key.
@@ -74,15 +94,6 @@ impl Filesystem {
         if self.names.table().is_bucket_level(ino) {
             return Err(Error::NotPermitted("buckets are not renamed"));
         }
-        let (component, path) = match replaced {
-            // An escaped name that is there already keeps the key it stands for.
-            Some(old) => {
-                let path = self.names.object_path(old).ok_or(Error::NotPermitted("buckets stay"))?;
-                (self.names.with(old, |n| n.component.to_string())?, path)
-            }
-            None => self.names.new_path(new_parent, new_name)?,
-        };
-        check_key(&path)?;
         let is_dir = self.names.with(ino, |n| n.kind)? == FileKind::Directory;
         if is_dir && self.names.table().is_within(new_parent, ino) {
             return Err(Error::Invalid("a directory cannot move into itself"));
@@ -102,6 +113,16 @@ impl Filesystem {
         if self.names.table().child_ino(parent, name) != Some(ino) {
             return Err(Error::NotFound);
         }
+        // Keys are computed under the claim: a directory above may have moved while it was waited for.
+        let (component, path) = match replaced {
+            // An escaped name that is there already keeps the key it stands for.
+            Some(old) => {
+                let path = self.names.object_path(old).ok_or(Error::NotPermitted("buckets stay"))?;
+                (self.names.with(old, |n| n.component.to_string())?, path)
+            }
+            None => self.names.new_path(new_parent, new_name)?,
+        };
+        check_key(&path)?;
         let concerned = self.names.table().subtree(ino);
         for ino in concerned.into_iter().chain(replaced) {
             self.committer.settle_unanswered(ino).await?;
@@ -320,8 +341,10 @@ impl Filesystem {
         if what.replaced.is_some() && !own_object {
             self.take_marker(what.ino, &to).await?;
         }
+        let _moving = Moving::begin(&self.names, what.ino);
         let moved = self.copy_tree(&from, &to, objects, own.as_ref()).await?;
-        self.delete_tree(&from, &moved).await?;
+        // What another client changed after its copy stays where it was; the rest has moved all the same.
+        let deleted = self.delete_tree(&from, &moved).await;
         if let Some(old) = what.replaced {
             self.names.table().unlink(what.new_parent, what.new_name, Instant::now());
             self.committer.forget_unlinked(old);
@@ -335,7 +358,10 @@ impl Filesystem {
             })?;
             self.committer.settle(what.ino);
         }
-        Ok(())
+        if deleted.is_err() {
+            self.names.table().forget_name(what.parent, what.name);
+        }
+        deleted
     }
 
     /// A directory without an object of its own replaces one that may have one: that one's attributes are not
@@ -407,6 +433,11 @@ impl Filesystem {
         Ok(done)
     }
 
+    /// The condition for a copy below a new directory: nothing of another client's is overwritten.
+    fn condition_below(&self, key: &str, from: &DirPath) -> Condition {
+        if key == from.prefix { Condition::None } else { self.condition_new() }
+    }
+
     async fn copy_one(
         &self,
         from: &DirPath,
@@ -417,13 +448,14 @@ impl Filesystem {
         let new = format!("{}{}", to.prefix, object.key.get(from.prefix.len()..).unwrap_or_default());
         let source = ObjectPath::new(from.bucket.clone(), object.key.as_str());
         let target = ObjectPath::new(to.bucket.clone(), new.as_str());
+        let condition = self.condition_below(&object.key, from);
         let known = self.names.recall(&source, &object.version);
         let written = if object.version.size > COPY_MAX_BYTES {
             let properties = match &known {
                 Some(known) => (*known.properties).clone(),
                 None => self.store.head(&source).await?.properties,
             };
-            self.committer.copy(&source, &object.version, &target, Condition::None, &properties).await?
+            self.committer.copy(&source, &object.version, &target, condition, &properties).await?
         } else if let Some(own) = own
             && object.key == from.prefix
         {
@@ -437,7 +469,7 @@ impl Filesystem {
                 from: source,
                 from_etag: Some(object.version.etag.clone()),
                 to: target.clone(),
-                condition: Condition::None,
+                condition,
                 properties: CopyProperties::Keep(Some(placement)),
             };
             self.store.copy(request).await?
@@ -465,16 +497,18 @@ impl Filesystem {
         for (key, _) in &entries {
             self.names.unremember(&ObjectPath::new(bucket, key.as_str()));
         }
+        let mut failed = None;
         for batch in entries.chunks(DELETE_BATCH_MAX) {
             let batch: Vec<_> = batch
                 .iter()
                 .map(|(key, etag)| DeleteEntry { key: key.clone(), etag: Some(etag.clone()) })
                 .collect();
-            if let Some(failure) = self.store.delete_batch(bucket, batch).await?.into_iter().next() {
-                return Err(failure.error.into());
+            match self.store.delete_batch(bucket, batch).await {
+                Ok(failures) => failed = failed.or(failures.into_iter().next().map(|f| f.error)),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Inodes below a moved directory get the versions of the copies.

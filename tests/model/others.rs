@@ -304,6 +304,12 @@ impl Game {
                 let (old, new) = (NAMES[from].as_ref(), NAMES[to].as_ref());
                 let done = self.mount.fs.rename(Ino::ROOT, old, Ino::ROOT, new, RenameFlags::default()).await;
                 assert!([0, ENOENT, ESTALE, EEXIST].contains(&number(&done)), "{done:?}");
+                // A rename that fails may have committed the file before.
+                if let Ok(Some(ino)) = &found
+                    && let Some(file) = self.files.get_mut(ino)
+                {
+                    file.unsure = true;
+                }
                 if done.is_ok() && from != to {
                     self.leaves(to);
                     let base = self.etag(to).await;

@@ -207,6 +207,23 @@ fn a_rename_that_failed_halfway_can_be_tried_again() {
 }
 
 #[test]
+fn a_rename_whose_last_answer_is_lost_has_happened() {
+    run(async {
+        let store = memory();
+        let faults = Arc::new(Faulty::new(store.clone()));
+        let faulty: Arc<dyn ObjectStore> = faults.clone();
+        let mount = mount(&faulty, Shape::default());
+        file(&mount, Ino::ROOT, "from", b"bytes").await;
+        faults.inject(Fault::after(ErrorKind::Timeout).on(Operation::DeleteObject).times(1));
+        let flags = RenameFlags::default();
+        let done = mount.fs.rename(Ino::ROOT, "from".as_ref(), Ino::ROOT, "to".as_ref(), flags).await;
+        done.expect("it is done");
+        assert!(find(&mount.fs, "from").await.unwrap().is_none());
+        assert_eq!(cat(&mount.fs, "to").await.unwrap(), b"bytes");
+    });
+}
+
+#[test]
 fn a_write_after_a_lost_answer_is_not_a_conflict() {
     run(async {
         let store = memory();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Instant;
 
-use crate::commit::DIRECTORY_TYPE;
 use crate::commit::claims::Scope;
+use crate::commit::{DIRECTORY_TYPE, is_conflict};
 use crate::fs::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
 use crate::fs::types::{FileKind, Ino};
@@ -80,15 +80,15 @@ impl Filesystem {
         Ok(())
     }
 
-    /// Another client changed what was to be removed or replaced: the name has to be looked up again. The
-    /// kernel does so by itself on ESTALE.
+    /// A change of a name failed: the name has to be looked up again, since another client may have changed it,
+    /// or the change may have been done without an answer. The kernel looks by itself on ESTALE.
     pub(super) fn lost_race(&self, parent: Ino, name: &str, error: Error) -> Error {
-        let refused = matches!(&error, Error::Store(e) if e.kind == ErrorKind::Precondition);
+        self.names.table().doubt_name(parent, name);
+        self.names.notifier().entry_changed(parent, name.into());
+        let refused = matches!(&error, Error::Store(e) if is_conflict(e.kind));
         if !refused {
             return error;
         }
-        self.names.table().doubt_name(parent, name);
-        self.names.notifier().entry_changed(parent, name.into());
         self.lost_races.note(parent, name);
         Error::Stale("another client changed it meanwhile".into())
     }

@@ -179,7 +179,12 @@ impl Filesystem {
         let (new, exact) = version_of(&written, version.size);
         // Before the old object goes: a reader has to find the bytes at either place.
         self.relocate(ino, (&from, &version), (&to, &new));
-        if let Err(error) = self.committer.delete(&from, Some(&version.etag)).await {
+        let deleted = match self.committer.delete(&from, Some(&version.etag)).await {
+            // The answer was lost, the object is gone: that was us.
+            Err(_) if self.is_gone(&from).await => Ok(()),
+            done => done,
+        };
+        if let Err(error) = deleted {
             // Changed by another client after the copy: theirs stays, the copy is the version before.
             tracing::warn!(%from, %to, %error, "renamed, but the old name could not be removed");
             self.relocate(ino, (&to, &new), (&from, &version));
@@ -216,6 +221,10 @@ impl Filesystem {
         }
         self.committer.settle(ino);
         Ok(())
+    }
+
+    async fn is_gone(&self, path: &ObjectPath) -> bool {
+        matches!(self.store.head(path).await, Err(e) if e.kind == ErrorKind::NotFound)
     }
 
     /// What is here of the bytes of an object belongs to another one now.

@@ -100,13 +100,15 @@ impl Filesystem {
 
     /// The same by a thread. The close of a descriptor that a child inherited and did not use sends nothing, nor
     /// does one after which the file is just emptied: a shell opens with `O_TRUNC`, duplicates and closes before it
-    /// runs the program, and the old object is to stay until there is a new one. The last close sends both.
+    /// runs the program, and the old object is to stay until there is a new one. The last close sends both. A `pid` of
+    /// 0 is nobody in particular, and everything is sent.
     pub async fn flush_by(&self, ino: Ino, fh: Fh, pid: u32) -> Result<()> {
         let handle = self.handles.file(fh)?;
         if let Some(error) = handle.file.failure().filter(|_| handle.flags.write) {
             return Err(error);
         }
-        let emptied = handle.flags.truncate
+        let emptied = pid != 0
+            && handle.flags.truncate
             && !handle.wrote.load(Ordering::Relaxed)
             && handle.file.size() == 0
             && self.names.with(ino, |n| n.version.as_ref().is_some_and(|v| v.size > 0)).unwrap_or(false);

@@ -20,10 +20,10 @@ pub async fn finish(mut runner: Runner, shape: Shape) {
     assert!(report.failed.is_empty(), "{report:?}");
     let pending = runner.mount.fs.pending();
     assert!(pending.is_empty(), "pending at the end: {pending:?}");
-    assert_eq!(runner.mount.staged(), Vec::<String>::new(), "the staging directory is empty");
+    assert_eq!(runner.mount.staged().await, Vec::<String>::new(), "the staging directory is empty");
     assert!(runner.mount.conflict_files().is_empty(), "nobody was there to conflict with");
     assert!(runner.store.list_uploads(BUCKET, "").await.unwrap().is_empty(), "no upload is left");
-    assert_eq!(runner.mount.fs.counts(), (1, 0), "inodes and handles that nobody refers to");
+    assert_eq!(runner.mount.counts().await, (1, 0), "inodes and handles that nobody refers to");
 
     compare_store(&runner.store, &runner.tree).await;
     runner.check().await;

@@ -32,7 +32,7 @@ async fn settled(mount: &Mount) {
     let report = mount.fs.drain().await;
     assert!(report.failed.is_empty(), "{report:?}");
     assert!(mount.fs.pending().is_empty(), "{:?}", mount.fs.pending());
-    assert_eq!(mount.staged(), Vec::<String>::new());
+    assert_eq!(mount.staged().await, Vec::<String>::new());
     assert!(mount.conflict_files().is_empty(), "nobody else was there");
 }
 

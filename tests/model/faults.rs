@@ -294,7 +294,7 @@ impl Game {
         let wanted = |path: &str| self.names.keys().any(|name| NAMES[*name] == path);
         assert!(report.failed.iter().all(|(path, _)| !wanted(path)), "{report:?}");
         assert!(pending.is_empty(), "{pending:?}");
-        assert_eq!(self.mount.staged(), Vec::<String>::new());
+        assert_eq!(self.mount.staged().await, Vec::<String>::new());
         let there: Vec<_> = self.names.keys().map(|name| NAMES[*name]).collect();
         assert_eq!(keys(&*self.store).await, there);
         let fresh = mount(&self.store, Shape::default());

@@ -74,9 +74,26 @@ impl Mount {
         self.dir.path().join("conflicts")
     }
 
-    /// Names of files below the staging directory.
-    pub fn staged(&self) -> Vec<String> {
+    /// Names of files that stay below the staging directory: a commit that nobody waits for may hold one until it
+    /// has ended.
+    pub async fn staged(&self) -> Vec<String> {
+        self.settled(|mount| names_in(&mount.staging()).is_empty()).await;
         names_in(&self.staging())
+    }
+
+    /// Inodes and handles that nobody refers to, when commits that nobody waits for have ended.
+    pub async fn counts(&self) -> (usize, usize) {
+        self.settled(|mount| mount.fs.counts() == (1, 0)).await;
+        self.fs.counts()
+    }
+
+    async fn settled(&self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..1_000 {
+            if done(self) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     /// Bytes of every conflict file.

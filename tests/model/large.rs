@@ -64,7 +64,7 @@ fn parts_are_the_file() {
         }
         fs.release(ino, fh).await.unwrap();
         assert!(fs.pending().is_empty());
-        assert!(mount.staged().is_empty());
+        assert!(mount.staged().await.is_empty());
         let fresh = self::mount(&store, shape());
         same_bytes(&cat(&fresh.fs, "f").await.unwrap(), &data, "mounted again");
     });
@@ -124,6 +124,6 @@ fn parts_that_fail() {
         assert!(fs.drain().await.failed.is_empty());
         // Nobody here knows the number of an upload whose creation was not answered.
         assert!(store.list_uploads(BUCKET, "").await.unwrap().len() <= 1);
-        assert!(mount.conflict_files().is_empty() && mount.staged().is_empty());
+        assert!(mount.conflict_files().is_empty() && mount.staged().await.is_empty());
     });
 }

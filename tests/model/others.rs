@@ -392,7 +392,7 @@ async fn play(ops: &[Op], ttl: Duration) {
     game.mount.fs.drain().await;
     let pending = game.mount.fs.pending();
     assert!(pending.is_empty(), "{pending:?}");
-    assert_eq!(game.mount.staged(), Vec::<String>::new());
+    assert_eq!(game.mount.staged().await, Vec::<String>::new());
 }
 
 proptest! {

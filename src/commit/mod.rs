@@ -15,6 +15,7 @@
 //!
 //! Deliberately does not (yet): survive a crash with changes that no close or fsync has confirmed.
 
+mod attributes;
 pub mod claims;
 pub mod conflict;
 pub mod deferred;
@@ -39,14 +40,12 @@ use self::file::{Capture, File};
 use crate::content::ContentStore;
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileKind, Ino};
-use crate::namespace::node::{Known, Marker, Node};
+use crate::namespace::node::{Known, Node};
 use crate::namespace::{Namespace, content_type};
 use crate::runtime::budget::Budget;
 use crate::store::error::ErrorKind;
 use crate::store::object_store::ObjectStore;
-use crate::store::types::{
-    Body, Condition, CopyProperties, CopyRequest, ETag, ObjectInfo, ObjectPath, Properties, Version, Written,
-};
+use crate::store::types::{Condition, ETag, ObjectInfo, ObjectPath, Properties, Version, Written};
 
 /// Content-Type of a directory's own object.
 pub const DIRECTORY_TYPE: &str = "application/x-directory";
@@ -338,67 +337,6 @@ impl Committer {
         }))
     }
 
-    /// A directory's own object: without bytes, so that a put replaces its attributes. One with bytes is
-    /// somebody's, and is copied onto itself.
-    async fn send_marker(&self, job: &Job) -> Result<()> {
-        if job.version.as_ref().is_some_and(|v| v.size > 0) {
-            return self.send_attributes(job).await;
-        }
-        let tags = self.tags(job).await?;
-        let written =
-            self.store.put(&job.path, Body::default(), &job.properties, &tags, Condition::None).await?;
-        self.committed(job, &written, 0);
-        self.names.table().set_marker(job.ino, Marker::Present);
-        Ok(())
-    }
-
-    /// Attributes alone: one copy of the object onto itself.
-    async fn send_attributes(&self, job: &Job) -> Result<()> {
-        let Some(version) = &job.version else {
-            // Never committed and not dirty: a file that is open and was not flushed yet.
-            return Ok(());
-        };
-        // The source's version is checked by the copy itself; parts are copied one by one, so the end asks again.
-        let large = version.size > crate::store::types::COPY_MAX_BYTES;
-        let condition = if large { job.condition.clone() } else { Condition::None };
-        let written = self.copy(&job.path, version, &job.path, condition, &job.properties).await?;
-        self.sent_attributes(job, &written);
-        Ok(())
-    }
-
-    /// The object is a copy of itself now: the same bytes are another version.
-    pub(crate) fn sent_attributes(&self, job: &Job, written: &Written) {
-        let Some(version) = &job.version else { return };
-        let new = self.committed(job, written, version.size);
-        if let Some(file) = &job.file {
-            file.relocate(&job.path, &job.path, &new);
-        } else {
-            self.content.object(&job.path, version).relocate(job.path.clone(), new);
-        }
-    }
-
-    /// Copies a version on the server, in ranges when it is too large for one call.
-    pub(crate) async fn copy(
-        &self,
-        from: &ObjectPath,
-        version: &Version,
-        to: &ObjectPath,
-        condition: Condition,
-        properties: &Properties,
-    ) -> Result<Written> {
-        if version.size > crate::store::types::COPY_MAX_BYTES {
-            return self.copy_in_parts(from, version, to, condition, properties).await;
-        }
-        let request = CopyRequest {
-            from: from.clone(),
-            from_etag: Some(version.etag.clone()),
-            to: to.clone(),
-            condition,
-            properties: CopyProperties::Replace(Box::new(properties.clone())),
-        };
-        Ok(self.store.copy(request).await?)
-    }
-
     /// Tags that a put would lose.
     pub(crate) async fn tags(&self, job: &Job) -> Result<BTreeMap<String, String>> {
         if job.tag_count == 0 || job.version.is_none() {
@@ -561,13 +499,20 @@ impl Committer {
 
     /// After a refused condition: whether the object there is what we sent, by a request whose answer was
     /// lost.
-    pub(crate) async fn was_ours(&self, job: &Job) -> Option<Written> {
-        let info = self.store.head(&job.path).await.ok()?;
-        job.made(&info).then_some(Written {
+    ///
+    /// # Errors
+    /// When S3 cannot be asked: then nobody knows who won, and the change stays pending.
+    pub(crate) async fn was_ours(&self, job: &Job) -> Result<Option<Written>> {
+        let info = match self.store.head(&job.path).await {
+            Ok(info) => info,
+            Err(e) if e.kind == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        Ok(job.made(&info).then_some(Written {
             etag: info.version.etag,
             last_modified: Some(info.version.last_modified),
             version_id: info.version_id,
-        })
+        }))
     }
 
     /// Commits everything that is pending, a few files at a time; what failed and why.

@@ -29,7 +29,7 @@ impl Committer {
     pub(crate) async fn send_content(&self, job: &Job, file: &Arc<File>, capture: &Capture) -> Result<()> {
         let sent = self.send_captured(job, file, capture).await;
         let (written, body) = match sent {
-            Err(e) if store_kind(&e).is_some_and(is_conflict) => (self.was_ours(job).await.ok_or(e)?, None),
+            Err(e) if store_kind(&e).is_some_and(is_conflict) => (self.was_ours(job).await?.ok_or(e)?, None),
             sent => sent?,
         };
         self.sent_content(job, file, capture, &written, body).await;
@@ -136,7 +136,7 @@ impl Committer {
                 {
                     // 409 at completion means to begin again; an upload that is gone may have been completed
                     // by a request whose answer was lost.
-                    if let Some(written) = self.was_ours(job).await {
+                    if let Some(written) = self.was_ours(job).await? {
                         return Ok(written);
                     }
                 }

@@ -132,6 +132,29 @@ fn a_write_to_a_file_that_another_client_replaced_is_told_of() {
 }
 
 #[test]
+fn nobody_has_lost_while_s3_cannot_be_asked() {
+    run(async {
+        let store: Arc<dyn ObjectStore> = memory();
+        put(&*store, "f", b"first").await;
+        let faults = Arc::new(Faulty::new(store.clone()));
+        let faulty: Arc<dyn ObjectStore> = faults.clone();
+        let mount = mount(&faulty, Shape::default());
+        let ino = find(&mount.fs, "f").await.unwrap().unwrap();
+        let fh = mount.fs.open(CALLER, ino, WRITE).await.unwrap().fh;
+        mount.fs.write(ino, fh, 0, (&b"ours"[..]).into(), WriteFlags::default()).await.unwrap();
+        put(&*store, "f", b"theirs").await;
+        let kind = ErrorKind::Timeout;
+        let head = Operation::HeadObject;
+        faults.inject(Fault::before(kind).on(head).times(1));
+        assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::EIO);
+        assert!(mount.conflict_files().is_empty() && mount.fs.pending().len() == 1, "still to be sent");
+        assert_eq!(number(&mount.fs.flush(ino, fh).await), libc::ESTALE);
+        assert_eq!(mount.conflict_files().len(), 1);
+        mount.fs.release(ino, fh).await.unwrap();
+    });
+}
+
+#[test]
 fn a_commit_that_needs_bytes_that_are_gone_ends_in_a_conflict_file() {
     run(async {
         let store: Arc<dyn ObjectStore> = memory();
